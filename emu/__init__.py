@@ -1,0 +1,1 @@
+"""heapscope: run static x86-64 Linux ELF programs and trace every syscall, page fault and allocation."""

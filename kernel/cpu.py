@@ -1,0 +1,136 @@
+"""The CPU as the kernel sees it: what it may ask of one (Cpu), and the ways the CPU comes back (Traps, Trap).
+
+The kernel never imports an emulator. `emu.cpu.engine.UnicornCpu` keeps this contract; so does `tests/fakes.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import NamedTuple, Protocol
+
+
+class Access(Enum):
+    """What a faulting instruction was doing (the page-fault error code's W/R and I/D bits)."""
+
+    READ = "read"
+    WRITE = "write"
+    FETCH = "fetch"
+
+
+class Vector(IntEnum):
+    """x86 exception vectors (AMD64 Architecture Programmer's Manual, vol. 2, table 8-1)."""
+
+    DE = 0
+    DB = 1
+    BP = 3
+    OF = 4
+    BR = 5
+    UD = 6
+    NM = 7
+    DF = 8
+    TS = 10
+    NP = 11
+    SS = 12
+    GP = 13
+    PF = 14
+    MF = 16
+    AC = 17
+    XM = 19
+    INT80 = 0x80
+
+
+class TrapKind(Enum):
+    """Why `Cpu.run` came back."""
+
+    SYSCALL = "syscall"  # Traps.syscall returned None, or asked for `stop()`: RIP is after the syscall
+    FAULT = "fault"  # Traps.page_fault refused: RIP is at the faulting instruction
+    EXCEPTION = "exception"  # any other vector; RIP as the CPU leaves it (at the instruction; after int3 and int 0x80)
+    DEADLINE = "deadline"  # exactly `until` instructions have retired
+    SLICE = "slice"  # nothing for the guest: the host gets a chance to look at signals and limits
+
+
+class Trap(NamedTuple):
+    kind: TrapKind
+    vector: int = 0
+    va: int = 0
+    access: Access = Access.READ
+    error: int = 0  # the error code the CPU pushed, where known (#GP selector, #PF bits)
+
+
+@dataclass(slots=True)
+class Regs:
+    """The integer register file of one thread (struct user_regs_struct, less the segments)."""
+
+    rax: int = 0
+    rbx: int = 0
+    rcx: int = 0
+    rdx: int = 0
+    rsi: int = 0
+    rdi: int = 0
+    rbp: int = 0
+    rsp: int = 0
+    r8: int = 0
+    r9: int = 0
+    r10: int = 0
+    r11: int = 0
+    r12: int = 0
+    r13: int = 0
+    r14: int = 0
+    r15: int = 0
+    rip: int = 0
+    rflags: int = 0x202
+
+
+class Traps(Protocol):
+    """The kernel's two ways in while the CPU runs; both are called from inside `Cpu.run`."""
+
+    def syscall(self, nr: int, a0: int, a1: int, a2: int, a3: int, a4: int, a5: int, /) -> int | None:
+        """Answer one syscall: the value for rax (any int, taken modulo 2^64), or None.
+
+        None means: do not touch rax, stop, and come back with TrapKind.SYSCALL (exit, sleep, sigreturn, execve)."""
+
+    def page_fault(self, va: int, access: Access, /) -> bool:
+        """Make `va` accessible and return True (the instruction is tried again), or return False (TrapKind.FAULT)."""
+
+
+class Cpu(Protocol):
+    """One x86-64 CPU running at CPL 3 on page tables that live in `Ram`."""
+
+    def run(self, traps: Traps, until: int | None = None) -> Trap:
+        """Run until a Trap. `until` is an absolute instruction count (see `insns`) that is met exactly."""
+
+    def stop(self) -> None:
+        """From inside a `Traps` method: let it finish (its rax is written), then come back with TrapKind.SYSCALL."""
+
+    @property
+    def insns(self) -> int:
+        """Instructions retired so far, exact whenever the kernel can look (inside `Traps`, or after `run`)."""
+
+    def read_regs(self) -> Regs: ...
+
+    def write_regs(self, regs: Regs) -> None:
+        """Set all integer registers. Works inside `Traps.syscall` too, where it goes with returning None."""
+
+    def read_fpu(self) -> bytes:
+        """x87, SSE and MXCSR state as the 512-byte FXSAVE64 image (AMD64 APM vol. 2, figure 11-11)."""
+
+    def write_fpu(self, image: bytes) -> None:
+        """Set it back from a 512-byte FXSAVE64 image. The initial state is FCW 0x37F, MXCSR 0x1F80, rest zero."""
+
+    def read_fs_base(self) -> int: ...
+
+    def write_fs_base(self, value: int) -> None: ...
+
+    def read_gs_base(self) -> int: ...
+
+    def write_gs_base(self, value: int) -> None: ...
+
+    def load_cr3(self, pa: int) -> None:
+        """Switch the address space; flushes the TLB."""
+
+    def flush_tlb(self) -> None:
+        """A PTE that may be cached was cleared or lost a permission."""
+
+    def invalidate_code(self) -> None:
+        """Bytes that may have been translated were written by the kernel (not the guest), or code went away."""

@@ -1,0 +1,20 @@
+"""What a sleeping handler yields.
+
+A blocking handler is a generator: `yield Block(...)` is where the task sleeps, the suspended generator *is* its kernel
+stack. A signal is thrown in as `Interrupted`, and becomes EINTR (or the handler's own value).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+class Interrupted(Exception):
+    """A signal woke the sleeper before what it waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Sleep until `ready()` is true or virtual time reaches `deadline` (ns of CLOCK_MONOTONIC; None: for ever)."""
+
+    ready: Callable[[], bool] | None = None
+    deadline: int | None = None
