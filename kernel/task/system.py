@@ -1,0 +1,47 @@
+"""System: what all tasks of one simulated machine share. No global stands for it; every task holds it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernel.events import Note
+from kernel.task.clock import Clock
+from kernel.task.rng import Rng
+
+if TYPE_CHECKING:
+    from kernel.config import KernelConfig
+    from kernel.cpu import Cpu
+    from kernel.fs.vfs import Vfs
+    from kernel.mm.frames import Frames
+    from kernel.mm.ram import Ram
+    from kernel.probes import Probes
+    from kernel.task.task import Process, Task
+
+
+class System:
+    """One machine. `tasks` (by tid) and `processes` (by pid) hold exactly those that have not been reaped.
+
+    `rng` serves the guest (getrandom, /dev/urandom); a loader or the ASLR draws from streams of its own.
+    """
+
+    __slots__ = (
+        "clock", "config", "cpu", "frames", "hostname", "probes", "processes", "ram", "rng", "tasks", "vfs",
+    )  # fmt: skip
+    vfs: Vfs  # set once by the Kernel, before the first task runs
+
+    def __init__(self, config: KernelConfig, cpu: Cpu, ram: Ram, frames: Frames, probes: Probes) -> None:
+        self.config = config
+        self.cpu = cpu
+        self.ram = ram
+        self.frames = frames
+        self.probes = probes
+        self.clock = Clock(lambda: cpu.insns, config.boot_ns, config.epoch_ns)
+        self.rng = Rng(config.seed, "random")
+        self.hostname = config.hostname
+        self.tasks: dict[int, Task] = {}
+        self.processes: dict[int, Process] = {}
+
+    def note(self, tid: int, text: str) -> None:
+        """Tell the trace's reader something that no syscall says."""
+        if self.probes.wants(Note):
+            self.probes.emit(Note(self.clock.monotonic_ns(), tid, text))

@@ -1,0 +1,184 @@
+"""Task: one thread. Process: one thread group, and what its threads share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from kernel.fs.fdtable import FdTable
+    from kernel.fs.path import FsContext
+    from kernel.mm.mm import Mm
+    from kernel.rlimit import Rlimits
+    from kernel.task.signal import Pending, SigAction
+    from kernel.task.system import System
+    from kernel.wait import Block
+
+NSIG = 64  # signals are 1…64; bit sig-1 of a sigset
+
+
+@dataclass(slots=True)
+class Cred:
+    """Whose rights a process has (credentials(7)). Capabilities are all or none: root (euid 0) has them."""
+
+    uid: int
+    euid: int
+    suid: int
+    fsuid: int
+    gid: int
+    egid: int
+    sgid: int
+    fsgid: int
+    groups: tuple[int, ...] = ()
+
+    @property
+    def privileged(self) -> bool:
+        """Stands for every CAP_* check."""
+        return self.euid == 0
+
+
+@dataclass(slots=True)
+class AltStack:
+    """sigaltstack(2): where SA_ONSTACK handlers run. `size` 0 means disabled."""
+
+    sp: int = 0
+    flags: int = 0  # SS_AUTODISARM or 0, as given
+    size: int = 0
+
+
+class Process:
+    """One thread group. `tasks` is never empty while it lives; `exit_status` is None exactly as long as it lives."""
+
+    __slots__ = (
+        "actions", "children", "cred", "dumpable", "exe", "exit_status", "keep_caps", "nice", "no_new_privs",
+        "parent", "pending", "personality", "pgid", "pid", "rlimits", "sid", "start_ns", "subreaper", "tasks",
+        "thp_disabled",
+    )  # fmt: skip
+
+    def __init__(self, pid: int, rlimits: Rlimits, cred: Cred, pending: Pending) -> None:
+        self.pid = pid
+        self.parent: Process | None = None
+        self.pgid = pid
+        self.sid = pid
+        self.rlimits = rlimits
+        self.cred = cred
+        self.pending = pending
+        self.actions: dict[int, SigAction] = {}  # absent: SIG_DFL
+        self.exe = ""  # path of the running program, undecodable bytes as surrogates
+        self.children: list[Process] = []
+        self.tasks: list[Task] = []
+        self.dumpable = 1
+        self.keep_caps = False
+        self.no_new_privs = False
+        self.thp_disabled = False
+        self.subreaper = False
+        self.personality = 0
+        self.nice = 0
+        self.start_ns = 0  # CLOCK_BOOTTIME when it was made
+        self.exit_status: ExitStatus | None = None
+
+    @property
+    def ppid(self) -> int:
+        """The parent's pid; the first process's parent lives outside and has the config's ppid."""
+        parent = self.parent
+        return parent.pid if parent is not None else self.tasks[0].system.config.ppid
+
+    @property
+    def leader(self) -> Task:
+        return self.tasks[0]
+
+    @property
+    def comm(self) -> str:
+        """The leader's name, as /proc/[pid]/comm shows it."""
+        return self.tasks[0].comm
+
+    @property
+    def uid(self) -> int:
+        return self.cred.uid
+
+    @property
+    def gid(self) -> int:
+        return self.cred.gid
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """How a process ended: `code` of exit_group(2), or death by `sig` (`core`: Linux would dump one)."""
+
+    code: int = 0
+    sig: int = 0
+    core: bool = False
+
+    @property
+    def wait_status(self) -> int:
+        """The int that wait4(2) stores."""
+        return (self.code & 0xFF) << 8 | self.sig | (0x80 if self.core else 0)
+
+
+@dataclass(slots=True)
+class Sleep:
+    """A blocked syscall: its suspended generator is the task's kernel stack."""
+
+    handler: Generator[Block, None, int]
+    block: Block
+
+
+@dataclass(slots=True)
+class Rseq:
+    """rseq(2): the registered area, all zero when there is none."""
+
+    addr: int = 0
+    length: int = 0
+    sig: int = 0
+
+
+@dataclass(slots=True)
+class Task:
+    """One thread. `mm`, `files` and `fs` are what it shares or owns; while it runs its registers are in the CPU.
+
+    `signals_due` is true exactly when an unblocked signal is pending (Linux: TIF_SIGPENDING); whoever changes
+    `blocked` or a pending queue calls `signal.recalc(task)`.
+    """
+
+    tid: int
+    process: Process
+    system: System
+    mm: Mm
+    files: FdTable
+    fs: FsContext
+    pending: Pending
+    comm: str = ""
+    blocked: int = 0  # sigset: bit sig-1
+    saved_blocked: int | None = None  # restored when no handler runs (rt_sigsuspend, ppoll)
+    altstack: AltStack = field(default_factory=AltStack)
+    signals_due: bool = False
+    clear_child_tid: int = 0
+    robust_list: int = 0
+    rseq: Rseq = field(default_factory=Rseq)
+    timerslack_ns: int = 50_000
+    pdeathsig: int = 0
+    sleep: Sleep | None = None
+    restart: RestartBlock | None = None
+
+    @property
+    def rlimits(self) -> Rlimits:
+        return self.process.rlimits
+
+    @property
+    def cred(self) -> Cred:
+        return self.process.cred
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+
+@dataclass(frozen=True, slots=True)
+class RestartBlock:
+    """restart_syscall(2): what an interrupted relative sleep continues with."""
+
+    deadline: int
+    rem: int  # user address of the remaining time, 0 for none
+    clock: int
