@@ -1,0 +1,45 @@
+# `make demo` and `make test` do all; each target sets up what it needs and does nothing twice.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench guests native packages image-check clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+demo: $(READY) native ## build a C program with zig and musl, run it traced, then show a fault report
+	@$(PY) scripts/demo.py
+
+test: lint guests ## lint, then every test
+	$(PY) -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+lint: $(READY) ## ruff, mypy --strict, import contracts
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-logo --no-timings
+
+bench: guests ## the speed table: native, qemu-x86_64, strace, stock Unicorn, heapscope
+	@$(PY) -m tests.bench $(BENCH_ARGS)
+
+guests: $(READY) packages native ## build every program under guest/
+	@$(MAKE) --no-print-directory -C guest PYTHON=$(abspath $(PY))
+
+native: $(READY) ## build the C hooks (cc, else zig; without either the Python twin serves)
+	@$(PY) -m emu.native
+
+packages: ## Debian packages that tests and benches use (as root, where apt is; else says what is skipped)
+	@scripts/setup.sh packages
+
+image-check: $(READY) ## the Dockerfile's steps by hand in a debootstrap folder (as root; minutes; needs the network)
+	@$(PY) scripts/image_check.py
+
+clean: ## all that make made
+	rm -rf $(VENV) build dist *.egg-info guest/build emu/native/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(READY): pyproject.toml scripts/setup.sh
+	@scripts/setup.sh venv
+	@touch $@
