@@ -31,7 +31,7 @@ class Words:
         """(value, full name) for each member."""
         if cls._words is None:
             cls._words = tuple(
-                (value, cls.PREFIX + (name if cls.PREFIX.startswith("W") else name.removeprefix("_")))
+                (value, cls.PREFIX + name.removeprefix("_"))
                 for name, value in vars(cls).items()
                 if type(value) is int
             )
@@ -44,7 +44,8 @@ class Flags(Words):
     @classmethod
     def text(cls, value: int) -> str:
         """`A|B|0x100`; `0x100 /* PREFIX??? */` when nothing is known; `0`, or the name of zero."""
-        out, rest = [], value
+        out: list[str] = []
+        rest = value
         for bits, name in cls.words():
             if not rest and out:
                 break

@@ -1,4 +1,7 @@
-"""CLONE_ FUTEX_ W* ARCH_ PR_ CLOCK_ RUSAGE_ and kin: threads, processes, time (uapi/linux/{sched,futex,wait,prctl,time}.h)."""
+"""CLONE_ FUTEX_ W* ARCH_ PR_ CLOCK_ RUSAGE_ and kin: threads, processes, time.
+
+Sources: uapi/linux/{sched,futex,wait,prctl,time}.h. Members stand in the order in which strace prints them.
+"""
 
 from typing import Annotated
 
@@ -77,9 +80,9 @@ class Wait(Flags, prefix="W"):
     STOPPED = 2
     CONTINUED = 8
     NOWAIT = 0x01000000
-    _NOTHREAD = 0x20000000
-    _ALL = 0x40000000
-    _CLONE = 0x80000000
+    NOTHREAD = 0x20000000  # __WNOTHREAD, as the next two
+    ALL = 0x40000000
+    CLONE = 0x80000000
 
 
 class Arch(Option, prefix="ARCH_"):

@@ -47,3 +47,16 @@ def device(dev: int) -> str:
     major = (dev >> 8 & 0xFFF) | (dev >> 32 & ~0xFFF)
     minor = (dev & 0xFF) | (dev >> 12 & ~0xFF)
     return f"makedev({major:#x}, {minor:#x})"
+
+
+_TYPES = {
+    0o140000: "S_IFSOCK", 0o120000: "S_IFLNK", 0o100000: "S_IFREG", 0o060000: "S_IFBLK",
+    0o040000: "S_IFDIR", 0o020000: "S_IFCHR", 0o010000: "S_IFIFO",
+}  # fmt: skip
+
+
+def mode_text(mode: int) -> str:
+    """`S_IFREG|0644`, `S_IFDIR|S_ISVTX|0777`."""
+    words = [_TYPES[mode & 0o170000]] if mode & 0o170000 in _TYPES else []
+    words += [name for bit, name in ((0o4000, "S_ISUID"), (0o2000, "S_ISGID"), (0o1000, "S_ISVTX")) if mode & bit]
+    return "|".join([*words, octal(mode & 0o777)])

@@ -49,7 +49,9 @@ Never = Result()  # exit: traced before the handler runs, since nothing comes af
 class Entry:
     """One implemented syscall. `partly` says what is missing, "" when nothing is."""
 
-    __slots__ = ("call", "doc", "enter", "handler", "kinds", "leave", "module", "name", "names", "nr", "partly", "result")
+    __slots__ = (
+        "call", "doc", "enter", "handler", "kinds", "leave", "module", "name", "names", "nr", "partly", "result",
+    )  # fmt: skip
 
     def __init__(self, handler: Handler, partly: str, result: Result) -> None:
         self.handler = handler

@@ -1,0 +1,436 @@
+"""The structs that cross the syscall boundary, x86-64 layout (uapi headers), each with strace's text.
+
+Annotations must stay real objects here: `@struct` reads them.
+"""
+
+from typing import Annotated
+
+from kernel.abi.fcntl import Lock, Poll, Seek, StatxAttr, StatxMask
+from kernel.abi.layout import (
+    I16,
+    I32,
+    I64,
+    U8,
+    U16,
+    U32,
+    U64,
+    X32,
+    X64,
+    Array,
+    Chars,
+    Layout,
+    Ptr,
+    Scalar,
+    struct,
+)
+from kernel.abi.limits import RLIM_INFINITY
+from kernel.abi.signal import SIG_DFL, SIG_IGN, Sa, Ss, sigset_text
+from kernel.abi.text import device, mode_text, quote
+
+
+@struct
+class Timespec(Layout):
+    tv_sec: I64
+    tv_nsec: I64
+
+
+@struct
+class Timeval(Layout):
+    tv_sec: I64
+    tv_usec: I64
+
+
+@struct
+class Timezone(Layout):
+    tz_minuteswest: I32
+    tz_dsttime: I32
+
+
+@struct
+class Itimerval(Layout):
+    it_interval: Timeval
+    it_value: Timeval
+
+
+@struct
+class Itimerspec(Layout):
+    it_interval: Timespec
+    it_value: Timespec
+
+
+@struct
+class Tms(Layout):
+    tms_utime: I64
+    tms_stime: I64
+    tms_cutime: I64
+    tms_cstime: I64
+
+
+@struct
+class Iovec(Layout):
+    iov_base: Ptr
+    iov_len: U64
+
+
+@struct
+class Stat(Layout):
+    """stat(2); st_rdev is printed in place of st_size for devices."""
+
+    st_dev: U64
+    st_ino: U64
+    st_nlink: U64
+    st_mode: U32
+    st_uid: U32
+    st_gid: U32
+    _pad: U32
+    st_rdev: U64
+    st_size: I64
+    st_blksize: I64
+    st_blocks: I64
+    st_atime: I64
+    st_atime_nsec: U64
+    st_mtime: I64
+    st_mtime_nsec: U64
+    st_ctime: I64
+    st_ctime_nsec: U64
+    _reserved: Annotated[bytes, Chars(24)]
+
+    def text(self) -> str:
+        is_device = self.st_mode & 0o170000 in (0o020000, 0o060000)
+        last = f"st_rdev={device(self.st_rdev)}" if is_device else f"st_size={self.st_size}"
+        return f"{{st_mode={mode_text(self.st_mode)}, {last}, ...}}"
+
+
+@struct
+class StatxTimestamp(Layout):
+    tv_sec: I64
+    tv_nsec: U32
+    _reserved: I32
+
+
+@struct
+class Statx(Layout):
+    stx_mask: U32
+    stx_blksize: U32
+    stx_attributes: U64
+    stx_nlink: U32
+    stx_uid: U32
+    stx_gid: U32
+    stx_mode: U16
+    _pad: U16
+    stx_ino: U64
+    stx_size: U64
+    stx_blocks: U64
+    stx_attributes_mask: U64
+    stx_atime: StatxTimestamp
+    stx_btime: StatxTimestamp
+    stx_ctime: StatxTimestamp
+    stx_mtime: StatxTimestamp
+    stx_rdev_major: U32
+    stx_rdev_minor: U32
+    stx_dev_major: U32
+    stx_dev_minor: U32
+    stx_mnt_id: U64
+    stx_dio_mem_align: U32
+    stx_dio_offset_align: U32
+    _spare: Annotated[tuple[int, ...], Array(U64, 12)]
+
+    def text(self) -> str:
+        attributes = StatxAttr.text(self.stx_attributes)
+        return (
+            f"{{stx_mask={StatxMask.text(self.stx_mask)}, stx_attributes={attributes}, "
+            f"stx_mode={mode_text(self.stx_mode)}, stx_size={self.stx_size}, ...}}"
+        )
+
+
+@struct
+class Statfs(Layout):
+    f_type: I64
+    f_bsize: I64
+    f_blocks: U64
+    f_bfree: U64
+    f_bavail: U64
+    f_files: U64
+    f_ffree: U64
+    f_fsid: Annotated[tuple[int, ...], Array(I32, 2)]
+    f_namelen: I64
+    f_frsize: I64
+    f_flags: I64
+    _spare: Annotated[tuple[int, ...], Array(I64, 4)]
+
+
+def _handler(value: int) -> str:
+    return {SIG_DFL: "SIG_DFL", SIG_IGN: "SIG_IGN"}.get(value) or hex(value)
+
+
+@struct
+class Sigaction(Layout):
+    """struct sigaction as rt_sigaction(2) takes it: handler, flags, restorer, 64-bit mask."""
+
+    sa_handler: U64
+    sa_flags: U64
+    sa_restorer: U64
+    sa_mask: U64
+
+    def text(self) -> str:
+        words = f"{{sa_handler={_handler(self.sa_handler)}, sa_mask={sigset_text(self.sa_mask)}"
+        words += f", sa_flags={Sa.text(self.sa_flags)}"
+        if self.sa_flags & Sa.RESTORER:
+            words += f", sa_restorer={hex(self.sa_restorer) if self.sa_restorer else 'NULL'}"
+        return words + "}"
+
+
+@struct
+class StackT(Layout):
+    """stack_t of sigaltstack(2)."""
+
+    ss_sp: Ptr
+    ss_flags: Annotated[int, Scalar("i", lambda v: Ss.text(v & 0xFFFFFFFF))]
+    ss_size: U64
+
+
+@struct
+class SiginfoKill(Layout):
+    """siginfo of kill, tgkill, sigqueue (si_value for the last)."""
+
+    si_signo: I32
+    si_errno: I32
+    si_code: I32
+    _pad: I32
+    si_pid: I32
+    si_uid: U32
+    si_value: U64
+    _rest: Annotated[bytes, Chars(96)]
+
+
+@struct
+class SiginfoFault(Layout):
+    """siginfo of SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP."""
+
+    si_signo: I32
+    si_errno: I32
+    si_code: I32
+    _pad: I32
+    si_addr: U64
+    si_addr_lsb: I16
+    _pad2: U16
+    si_pkey: U32
+    _rest: Annotated[bytes, Chars(96)]
+
+
+@struct
+class SiginfoChld(Layout):
+    si_signo: I32
+    si_errno: I32
+    si_code: I32
+    _pad: I32
+    si_pid: I32
+    si_uid: U32
+    si_status: I32
+    _pad2: I32
+    si_utime: I64
+    si_stime: I64
+    _rest: Annotated[bytes, Chars(80)]
+
+
+@struct
+class SiginfoTimer(Layout):
+    si_signo: I32
+    si_errno: I32
+    si_code: I32
+    _pad: I32
+    si_timerid: I32
+    si_overrun: I32
+    si_value: U64
+    _rest: Annotated[bytes, Chars(96)]
+
+
+def _chars(raw: bytes) -> str:
+    return quote(raw.split(b"\0")[0], 65)
+
+
+@struct
+class Utsname(Layout):
+    sysname: Annotated[bytes, Chars(65)]
+    nodename: Annotated[bytes, Chars(65)]
+    release: Annotated[bytes, Chars(65)]
+    version: Annotated[bytes, Chars(65)]
+    machine: Annotated[bytes, Chars(65)]
+    domainname: Annotated[bytes, Chars(65)]
+
+    def text(self) -> str:
+        return f"{{sysname={_chars(self.sysname)}, nodename={_chars(self.nodename)}, ...}}"
+
+
+@struct
+class Rusage(Layout):
+    ru_utime: Timeval
+    ru_stime: Timeval
+    ru_maxrss: I64
+    ru_ixrss: I64
+    ru_idrss: I64
+    ru_isrss: I64
+    ru_minflt: I64
+    ru_majflt: I64
+    ru_nswap: I64
+    ru_inblock: I64
+    ru_oublock: I64
+    ru_msgsnd: I64
+    ru_msgrcv: I64
+    ru_nsignals: I64
+    ru_nvcsw: I64
+    ru_nivcsw: I64
+
+    def text(self) -> str:
+        return f"{{ru_utime={self.ru_utime.text()}, ru_stime={self.ru_stime.text()}, ...}}"
+
+
+def rlim_text(value: int) -> str:
+    """`8192*1024` for whole KiB above one, RLIM64_INFINITY, else the number."""
+    if value == RLIM_INFINITY:
+        return "RLIM64_INFINITY"
+    return f"{value // 1024}*1024" if value > 1024 and value % 1024 == 0 else str(value)
+
+
+@struct
+class Rlimit64(Layout):
+    """struct rlimit and rlimit64, which are one on x86-64."""
+
+    rlim_cur: Annotated[int, Scalar("Q", rlim_text)]
+    rlim_max: Annotated[int, Scalar("Q", rlim_text)]
+
+
+@struct
+class Sysinfo(Layout):
+    uptime: I64
+    loads: Annotated[tuple[int, ...], Array(U64, 3)]
+    totalram: U64
+    freeram: U64
+    sharedram: U64
+    bufferram: U64
+    totalswap: U64
+    freeswap: U64
+    procs: U16
+    _pad: U16
+    totalhigh: U64
+    freehigh: U64
+    mem_unit: U32
+
+    def text(self) -> str:
+        shown = [f for f in self.FIELDS if not f.startswith("_")]
+        return "{" + ", ".join(f"{f}={list(v) if isinstance(v := getattr(self, f), tuple) else v}" for f in shown) + "}"
+
+
+@struct
+class Pollfd(Layout):
+    fd: I32
+    events: Annotated[int, Scalar("h", lambda v: Poll.text(v & 0xFFFF))]
+    revents: Annotated[int, Scalar("h", lambda v: Poll.text(v & 0xFFFF))]
+
+
+@struct
+class Dirent64(Layout):
+    """The fixed head of struct linux_dirent64 (19 bytes; SIZE is padded: use HEAD); the name follows."""
+
+    d_ino: U64
+    d_off: I64
+    d_reclen: U16
+    d_type: U8
+
+    HEAD = 19
+
+
+@struct
+class Winsize(Layout):
+    ws_row: U16
+    ws_col: U16
+    ws_xpixel: U16
+    ws_ypixel: U16
+
+
+@struct
+class Termios(Layout):
+    """struct termios of TCGETS (the kernel's, NCCS 19)."""
+
+    c_iflag: X32
+    c_oflag: X32
+    c_cflag: X32
+    c_lflag: X32
+    c_line: U8
+    c_cc: Annotated[bytes, Chars(19)]
+
+
+@struct
+class Flock(Layout):
+    l_type: Annotated[int, Scalar("h", Lock.text)]
+    l_whence: Annotated[int, Scalar("h", Seek.text)]
+    l_start: I64
+    l_len: I64
+    l_pid: I32
+
+
+@struct
+class FOwnerEx(Layout):
+    type: I32
+    pid: I32
+
+
+@struct
+class RobustListHead(Layout):
+    list: Ptr
+    futex_offset: I64
+    list_op_pending: Ptr
+
+
+@struct
+class CloneArgs(Layout):
+    """struct clone_args, all versions' fields (88 bytes)."""
+
+    flags: X64
+    pidfd: Ptr
+    child_tid: Ptr
+    parent_tid: Ptr
+    exit_signal: U64
+    stack: Ptr
+    stack_size: X64
+    tls: Ptr
+    set_tid: Ptr
+    set_tid_size: U64
+    cgroup: U64
+
+
+@struct
+class SchedParam(Layout):
+    sched_priority: I32
+
+    def text(self) -> str:
+        return f"[{self.sched_priority}]"
+
+
+@struct
+class OpenHow(Layout):
+    flags: U64
+    mode: U64
+    resolve: U64
+
+
+@struct
+class Utimbuf(Layout):
+    actime: I64
+    modtime: I64
+
+
+@struct
+class RseqArea(Layout):
+    cpu_id_start: U32
+    cpu_id: U32
+    rseq_cs: Ptr
+    flags: X32
+    node_id: U32
+    mm_cid: U32
+
+
+@struct
+class CapHeader(Layout):
+    version: X32
+    pid: I32
