@@ -97,18 +97,37 @@ def bare_debian(root: Path) -> Path:
     shutil.copy2("/etc/resolv.conf", root / "etc/resolv.conf")
     platforms = [f"--platform=manylinux{tag}_x86_64" for tag in ("2014", "_2_17", "_2_28", "_2_36")]
     requirements = subprocess.check_output(
-        [sys.executable, "-c", "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\\n')"],
-        cwd=REPO, text=True,
+        [
+            sys.executable,
+            "-c",
+            "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\\n')",
+        ],
+        cwd=REPO,
+        text=True,
     ).split("\n")
-    run(sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--python-version=3.11", *platforms,
-        "--dest", root / WHEELS.lstrip("/"), "setuptools>=68", *filter(None, requirements))
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--only-binary=:all:",
+        "--python-version=3.11",
+        *platforms,
+        "--dest",
+        root / WHEELS.lstrip("/"),
+        "setuptools>=68",
+        *filter(None, requirements),
+    )
     return root
 
 
 def mirror() -> str:
     """The first Debian mirror of this machine's apt sources (either format)."""
     texts = [p.read_text() for p in sorted(Path("/etc/apt").glob("sources.list*")) if p.is_file()]
-    texts += [p.read_text() for p in sorted(Path("/etc/apt/sources.list.d").glob("*")) if p.suffix in (".list", ".sources")]
+    texts += [
+        p.read_text() for p in sorted(Path("/etc/apt/sources.list.d").glob("*")) if p.suffix in (".list", ".sources")
+    ]
     for text in texts:
         found = re.search(r"^(?:URIs:|deb\s+(?:\[.*?\])?)\s*(\S+/debian)/?(?:\s|$)", text, re.MULTILINE)
         if found:
@@ -133,7 +152,13 @@ def try_it(image: Path, entrypoint: list[str]) -> int:
 def in_chroot(root: Path, argv: list[str], *, check: bool = True) -> subprocess.CompletedProcess[str]:
     stdout = None if check else subprocess.PIPE
     return subprocess.run(
-        ["chroot", root, *argv], env=CLEAN_ENV, text=True, check=check, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stdout
+        ["chroot", root, *argv],
+        env=CLEAN_ENV,
+        text=True,
+        check=check,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stdout,
     )
 
 

@@ -1,0 +1,49 @@
+"""`make demo`: two C programs, built for musl by zig, run on our CPU and our kernel. README.md shows what this prints."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPO / "tests"))
+
+import toolchain  # noqa: E402  (the guests' compilers and flags; tests/ is no package)
+
+COMMANDS = (
+    ("demo/tour", "heapscope run --why --stats {elf}"),
+    ("demo/crash", "heapscope run --why -e trace=memory {elf}"),
+)
+
+
+def main() -> int:
+    for guest, command in COMMANDS:
+        try:
+            elf = toolchain.build(guest, "musl").relative_to(REPO)
+        except toolchain.Unavailable as why:
+            print(f"demo: cannot build {guest}: {why}", file=sys.stderr)
+            return 1
+        if guest != COMMANDS[0][0]:
+            print()
+        show(command.format(elf=elf))
+    return 0
+
+
+def show(command: str) -> None:
+    """Type `command` and what it prints: the guest's output and the trace in the order in which they came."""
+    print(f"$ {command}", flush=True)
+    _, *arguments = shlex.split(command)
+    done = subprocess.run(
+        [sys.executable, "-m", "emu", *arguments],
+        cwd=REPO,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+        timeout=120,
+    )
+    print(f"$ echo $?\n{done.returncode}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
