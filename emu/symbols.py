@@ -84,10 +84,13 @@ class Symbols:
         """The function called `name`, by any of its names."""
         return next((s for s in self.elf.symbols() if s.name == name and self._is_code(s)), None)
 
-    def named_at(self, va: int) -> str | None:
-        """The name of the function that starts exactly at `va`."""
+    def name_of(self, va: int) -> str:
+        """`main+0x1b`, "" where no function covers `va`. No line is looked up."""
         symbol = self.function(va)
-        return symbol.name if symbol and symbol.value == va - self.bias else None
+        if symbol is None:
+            return ""
+        offset = va - self.bias - symbol.value
+        return f"{symbol.name}+{offset:#x}" if offset else symbol.name
 
     def data_at(self, va: int) -> str | None:
         """`table+0x10` where `va` lies within a named object."""
