@@ -6,7 +6,7 @@ A kind is metadata of `Annotated[int, kind]`; the table reads it once and compil
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
 
 from kernel.abi.errno import LinuxError
 from kernel.abi.text import octal, quote, quote_hex
@@ -23,19 +23,31 @@ class Words:
     PREFIX = ""
     _words: tuple[tuple[int, str], ...] | None = None
 
-    def __init_subclass__(cls, prefix: str = "") -> None:
+    _prefixed: ClassVar[bool] = True
+    _later: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, prefix: str = "", full: bool = False, later: str = "") -> None:
+        """`prefix` begins each name in a trace. `full`: members carry their whole name, `prefix` only serves the
+        comment on unknown ones. `later`: members that strace 6.1 does not know yet, and so prints as numbers."""
         cls.PREFIX = prefix
+        cls._prefixed = not full
+        cls._later = frozenset(later.split())
 
     @classmethod
     def words(cls) -> tuple[tuple[int, str], ...]:
         """(value, full name) for each member."""
         if cls._words is None:
             cls._words = tuple(
-                (value, cls.PREFIX + name.removeprefix("_"))
+                (value, cls.PREFIX + name.removeprefix("_") if cls._prefixed else name)
                 for name, value in vars(cls).items()
-                if type(value) is int
+                if type(value) is int and name not in cls._later
             )
         return cls._words
+
+
+    @classmethod
+    def _unknown(cls) -> str:
+        return cls.PREFIX + "???" if cls._prefixed else cls.PREFIX
 
 
 class Flags(Words):
@@ -53,7 +65,7 @@ class Flags(Words):
                 out.append(name)
                 rest &= ~bits
         if not out:
-            return f"{rest:#x} /* {cls.PREFIX}??? */" if rest else "0"
+            return f"{rest:#x} /* {cls._unknown()} */" if rest else "0"
         return "|".join(out) + (f"|{rest:#x}" if rest else "")
 
 
@@ -65,7 +77,7 @@ class Option(Words):
         for known, name in cls.words():
             if known == value:
                 return name
-        return f"{value & 0xFFFFFFFF:#x} /* {cls.PREFIX}??? */"
+        return f"{value & 0xFFFFFFFF:#x} /* {cls._unknown()} */"
 
 
 class Cached(dict[int, str]):
@@ -87,13 +99,14 @@ class Call:
 
     `value` is rax (negative on an error), None before the call or where there is no value."""
 
-    __slots__ = ("args", "names", "task", "value")
+    __slots__ = ("args", "kept", "names", "task", "value")
 
     def __init__(self, task: Any, names: dict[str, int], args: tuple[int, ...]) -> None:
         self.task = task
         self.names = names
         self.args = args
         self.value: int | None = None
+        self.kept: dict[int, bytes] = {}
 
     def arg(self, name: str) -> int:
         return self.args[self.names[name]]
@@ -106,6 +119,18 @@ class Call:
         """Guest memory as the tracer sees it. LinuxError(EFAULT) where it cannot be read."""
         raw: bytes = self.task.mm.copy_from_user(va, length)
         return raw
+
+    def keep(self, va: int, length: int) -> None:
+        """Remember what is there before the call overwrites it (see `before`)."""
+        if va:
+            try:
+                self.kept[va] = self.user(va, length)
+            except LinuxError:
+                return
+
+    def before(self, va: int, length: int) -> bytes | None:
+        """What stood there when the call was made; None where it could not be read. The kind says `keeps`."""
+        return self.kept.get(va)
 
     def cstring(self, va: int, limit: int) -> tuple[bytes, bool]:
         """Up to `limit` bytes of a C string, and whether it ended there."""
@@ -129,6 +154,7 @@ class Kind:
     decode = "{0}"
     expr = ""
     after = False
+    keeps = 0  # bytes at the pointer to remember from before the call
 
     def env(self) -> dict[str, Any]:
         """Names that `expr` uses besides the value."""
@@ -234,7 +260,7 @@ class CString(Kind):
         if not value:
             return "NULL"
         try:
-            raw, ended = call.cstring(value, self.limit + 1)
+            raw, _ = call.cstring(value, self.limit + 1)
         except LinuxError:
             return hex(value)
         return quote(raw, self.limit)
@@ -278,6 +304,18 @@ def _buffer(call: Call, va: int, length: int, quoting: Callable[[bytes], str]) -
     except LinuxError:
         return hex(va)
     return quoting(raw) + ("..." if length > 32 else "")
+
+
+def number(call: Call, va: int, size: int) -> int:
+    """One signed little-endian integer of guest memory. LinuxError(EFAULT) where it cannot be read."""
+    return int.from_bytes(call.user(va, size), "little", signed=True)
+
+
+class Result:
+    """How a value that is no error is printed."""
+
+    def show(self, call: Call, value: int) -> str:
+        return str(value)
 
 
 class Struct(Kind):

@@ -187,7 +187,7 @@ C = TypeVar("C", bound=type)
 @dataclass_transform(frozen_default=True)
 def struct(cls: C) -> C:
     """Make a layout of an annotated class (which must not be under `from __future__ import annotations`)."""
-    fields = cls.__dict__.get("__annotations__", {})
+    fields = vars(cls).get("__annotations__", {})
     kinds = tuple(_kind(annotation) for annotation in fields.values())
     code, align = _place(kinds)
     body = {k: v for k, v in vars(cls).items() if k not in ("__dict__", "__weakref__") and k not in fields}

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from kernel.abi.args import Call, Kind
+from kernel.abi.args import Call, Kind, Result
 from kernel.abi.errno import EINTR, ENOSYS, TEXT, Errno, LinuxError
 from kernel.abi.nr import NAME, NR
 from kernel.events import Note, SyscallExit
@@ -27,13 +27,6 @@ M64 = (1 << 64) - 1
 
 class Restored(int):
     """A handler's value when it has set the registers itself (execve, rt_sigreturn): only the trace shows it."""
-
-
-class Result:
-    """How a value that is no error is printed."""
-
-    def show(self, call: Call, value: int) -> str:
-        return str(value)
 
 
 class HexResult(Result):
@@ -137,12 +130,18 @@ def _compile_text(entry: Entry) -> tuple[Callable[[Call], str], Callable[[Call, 
     if first_after == len(entry.kinds):
         return (lambda call: entry.name + "(" + before(call) + ")"), None
     after = _compile_part(entry, range(first_after, len(entry.kinds)))
+    kept = [(i, kind.keeps) for i, kind in enumerate(entry.kinds) if kind.keeps]
+
+    def enter(call: Call) -> str:
+        for i, size in kept:
+            call.keep(call.args[i], size)
+        return entry.name + "(" + before(call)
 
     def leave(call: Call, text: str) -> str:
         rest = after(call)
         return text + (", " if rest and not text.endswith("(") else "") + rest + ")"
 
-    return (lambda call: entry.name + "(" + before(call)), leave
+    return enter, leave
 
 
 def _compile_part(entry: Entry, positions: range) -> Callable[[Call], str]:
@@ -254,7 +253,7 @@ def _traced(task: Task, entry: Entry, raw: tuple[int, ...]) -> Outcome:
         value = -error.errno
     if value.__class__ is not int:
         return _settle(value, trace)
-    trace.finish(value)  # type: ignore[arg-type]
+    trace.finish(value)
     return value
 
 

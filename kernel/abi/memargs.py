@@ -1,0 +1,166 @@
+"""Argument kinds of the memory syscalls: mremap's address, mincore's vector, node masks, policies, page lists."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from kernel.abi.args import U32, U64, Bits, Call, Flags, Kind, Worded, number, pointer
+from kernel.abi.errno import LinuxError
+from kernel.abi.mman import Mpol, Mremap
+
+
+class NewAddrKind(Kind):
+    """mremap's new_address: only where FIXED or DONTUNMAP makes it matter."""
+
+    def show(self, call: Call, value: int) -> str | None:
+        return pointer(value) if call.arg("flags") & (Mremap.FIXED | Mremap.DONTUNMAP) else None
+
+
+NewAddr = Annotated[int, NewAddrKind()]
+
+
+class MincoreVecKind(Kind):
+    """`[1, 0, 1]`: one element a page."""
+
+    after = True
+
+    def show(self, call: Call, value: int) -> str:
+        if call.failed or not value:
+            return pointer(value)
+        pages = -(-call.arg("length") // 4096)
+        try:
+            raw = call.user(value, min(pages, 32))
+        except LinuxError:
+            return hex(value)
+        words = [str(byte & 1) for byte in raw]
+        return "[" + ", ".join(words) + (", ..." if pages > 32 else "") + "]"
+
+
+MincoreVec = Annotated[int, MincoreVecKind()]
+
+
+def policy_mode(value: int) -> str:
+    """`MPOL_BIND|MPOL_F_STATIC_NODES`."""
+    flags = [name for bit, name in ((1 << 15, "MPOL_F_STATIC_NODES"), (1 << 14, "MPOL_F_RELATIVE_NODES"),
+                                    (1 << 13, "MPOL_F_NUMA_BALANCING")) if value & bit]  # fmt: skip
+    return "|".join([Mpol.text(value & ~0xE000), *flags])
+
+
+PolicyMode = Annotated[int, Worded(policy_mode, U32)]
+
+
+class NodeMaskKind(Kind):
+    """`[0x00000000000001]`: words of a node mask of `maxnode` bits."""
+
+    def __init__(self, maxnode: str = "maxnode", after: bool = False) -> None:
+        self.maxnode = maxnode
+        self.after = after
+
+    def show(self, call: Call, value: int) -> str:
+        bits = call.arg(self.maxnode)
+        if not value or (self.after and call.failed) or bits > 1 << 20:
+            return pointer(value)
+        words = -(-bits // 64)
+        try:
+            raw = call.user(value, 8 * words)
+        except LinuxError:
+            return hex(value)
+        return "[" + ", ".join(f"{int.from_bytes(raw[i : i + 8], 'little'):#016x}" for i in range(0, len(raw), 8)) + "]"
+
+
+NodeMask = Annotated[int, NodeMaskKind()]
+OutNodeMask = Annotated[int, NodeMaskKind(after=True)]
+
+
+class OutPolicyKind(Kind):
+    """get_mempolicy's mode: `[MPOL_BIND]`."""
+
+    after = True
+
+    def show(self, call: Call, value: int) -> str:
+        if not value or call.failed:
+            return pointer(value)
+        return f"[{policy_mode(number(call, value, 4))}]"
+
+
+OutPolicy = Annotated[int, OutPolicyKind()]
+
+
+class PagesKind(Kind):
+    """move_pages: an array of `count` items of one of three kinds."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.after = what == "status"
+
+    def show(self, call: Call, value: int) -> str:
+        if not value or (self.after and call.failed):
+            return pointer(value)
+        count, size = call.arg("count"), 8 if self.what == "pages" else 4
+        words = []
+        try:
+            for at in range(value, value + size * min(count, 32), size):
+                words += [self._item(int.from_bytes(call.user(at, size), "little", signed=size == 4))]
+        except LinuxError:
+            if not words:
+                return hex(value)
+            words.append(f"... /* {value + len(words) * size:#x} */")
+        return "[" + ", ".join(words) + (", ..." if count > 32 else "") + "]"
+
+    def _item(self, item: int) -> str:
+        if self.what == "pages":
+            return pointer(item)
+        if self.what == "status" and item < 0:
+            from kernel.abi.errno import Errno
+
+            return "-" + Errno(-item).name
+        return str(item)
+
+
+MovePages = Annotated[int, PagesKind("pages")]
+MoveNodes = Annotated[int, PagesKind("nodes")]
+MoveStatus = Annotated[int, PagesKind("status")]
+
+
+class AddrIov(Kind):
+    """iovecs whose bases are addresses elsewhere: process_vm_readv's remote side, process_madvise."""
+
+    def __init__(self, count: str) -> None:
+        self.count = count
+
+    def show(self, call: Call, value: int) -> str:
+        if not value:
+            return "NULL"
+        count = call.arg(self.count)
+        words = []
+        try:
+            for i in range(min(count, 32)):
+                raw = call.user(value + 16 * i, 16)
+                base, length = int.from_bytes(raw[:8], "little"), int.from_bytes(raw[8:], "little")
+                words.append(f"{{iov_base={pointer(base)}, iov_len={length}}}")
+        except LinuxError:
+            if not words:
+                return hex(value)
+            words.append(f"... /* {value + 16 * len(words):#x} */")
+        return "[" + ", ".join(words) + (", ..." if count > 32 else "") + "]"
+
+
+class PkeyInit(Flags, prefix="PKEY_"):
+    DISABLE_ACCESS = 1
+    DISABLE_WRITE = 2
+
+
+PkeyRights = Annotated[int, Bits(PkeyInit, U64)]
+
+
+class MembarrierFlag(Flags, prefix="MEMBARRIER_CMD_FLAG_"):
+    CPU = 1
+
+
+MembarrierFlags = Annotated[int, Bits(MembarrierFlag, U32)]
+
+
+__all__ = [
+    "AddrIov", "MembarrierFlags", "MincoreVec", "MoveNodes", "MovePages", "MoveStatus", "NewAddr", "NodeMask",
+    "OutNodeMask", "OutPolicy", "PkeyRights", "PolicyMode",
+]  # fmt: skip
