@@ -1,0 +1,54 @@
+/* /proc/self: exe, status, statm and maps agree with each other. */
+// NOT COMPARED: the texts of /proc have the host's figures
+#include "guest.h"
+
+static char text[1 << 16];
+
+static char *slurp(const char *path) {
+    int fd = open(path, O_RDONLY);
+    size_t length = 0;
+    ssize_t n;
+    CHECK(fd >= 0);
+    while ((n = read(fd, text + length, sizeof text - 1 - length)) > 0) length += (size_t)n;
+    CHECK(n == 0 && close(fd) == 0);
+    text[length] = 0;
+    return text;
+}
+
+static long field(const char *name) {
+    char *at = strstr(slurp("/proc/self/status"), name);
+    CHECK(at != NULL && at[strlen(name)] == ':');
+    return strtol(at + strlen(name) + 1, NULL, 10);
+}
+
+int main(void) {
+    char exe[4096], *start;
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    CHECK(n > 0);
+    exe[n] = 0;
+    struct stat st;
+    CHECK(exe[0] == '/' && stat(exe, &st) == 0 && S_ISREG(st.st_mode));
+    CHECK(strstr(slurp("/proc/self/maps"), exe) != NULL);
+
+    CHECK(field("Pid") == getpid() && field("Tgid") == getpid() && field("PPid") == getppid() && field("Uid") == (long)getuid());
+    CHECK(field("Threads") == 1);
+    long before = field("VmSize"), rss = field("RssAnon"), swap = field("VmSwap");
+    char *p = map_anon(1 << 20, RW);
+    CHECK(field("VmSize") == before + 1024 && field("RssAnon") == rss && swap == 0);
+    memset(p, 1, 1 << 19);
+    long grown = field("RssAnon") - rss;
+    CHECK(grown >= 512 && grown < 640);
+    CHECK(field("VmPeak") >= field("VmSize") && field("VmHWM") >= field("RssAnon"));
+    CHECK(munmap(p, 1 << 20) == 0 && field("VmSize") == before);
+
+    long size = strtol(slurp("/proc/self/statm"), &start, 10);
+    CHECK(size * 4 == before && strtol(start, &start, 10) > 0);
+    unsigned long from, to, total = 0;
+    for (char *line = slurp("/proc/self/maps"); *line; line = strchr(line, '\n') + 1) {
+        CHECK(sscanf(line, "%lx-%lx", &from, &to) == 2);
+        if (from < 1UL << 47) total += to - from;
+    }
+    CHECK((long)(total / 4096) == size || (long)(total / 4096) - size <= 6); /* the vDSO's data counts in some kernels only */
+    printf("comm %.4s\n", strchr(slurp("/proc/self/stat"), '(') ? "ok" : "none");
+    return 0;
+}

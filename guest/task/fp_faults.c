@@ -1,0 +1,31 @@
+/* Unmasked floating-point exceptions are SIGFPE with the code of what went wrong; x87 and SSE. */
+#include "guest.h"
+
+static struct fault sse_divide(void) {
+    unsigned mxcsr = 0x1f80 & ~(1u << 9), normal = 0x1f80;
+    struct fault f = CATCH({
+        __asm__ volatile("ldmxcsr %0; divsd %2, %1" ::"m"(mxcsr), "x"(1.0), "x"(0.0));
+    });
+    __asm__ volatile("ldmxcsr %0" ::"m"(normal));
+    return f;
+}
+
+static struct fault x87_divide(void) {
+    unsigned short control = 0x37f & ~4, normal = 0x37f;
+    struct fault f = CATCH({
+        __asm__ volatile("fldcw %0; fld1; fldz; fdivrp; fwait" ::"m"(control));
+    });
+    __asm__ volatile("fninit; fldcw %0" ::"m"(normal));
+    return f;
+}
+
+int main(void) {
+    catch_faults();
+    struct fault f = sse_divide();
+    CHECK(f.sig == SIGFPE && f.code == FPE_FLTDIV);
+    puts("SSE division by zero");
+    f = x87_divide();
+    CHECK(f.sig == SIGFPE && f.code == FPE_FLTDIV);
+    puts("x87 division by zero");
+    return 0;
+}
