@@ -145,9 +145,17 @@ class Lflag(Flags, prefix=""):
     EXTPROC = 0o200000
 
 
-_BAUD = ("B0 B50 B75 B110 B134 B150 B200 B300 B600 B1200 B1800 B2400 B4800 B9600 B19200 B38400".split(),
-         "BOTHER B57600 B115200 B230400 B460800 B500000 B576000 B921600 B1000000 B1152000 B1500000 B2000000 B2500000 "
-         "B3000000 B3500000 B4000000".split())  # fmt: skip
+_BAUDS = (0, 50, 75, 110, 134, 150, 200, 300, 600, 1200, 1800, 2400, 4800, 9600, 19200, 38400)
+_FAST = (57600, 115200, 230400, 460800, 500000, 576000, 921600, 1000000, 1152000, 1500000, 2000000, 2500000, 3000000,
+         3500000, 4000000)  # fmt: skip
+
+
+def baud(cflag: int) -> str:
+    """The CBAUD field: `B38400`."""
+    speed = cflag & 15
+    if not cflag & 0o10000:
+        return f"B{_BAUDS[speed]}"
+    return f"B{_FAST[speed - 1]}" if speed else "BOTHER"
 
 
 def termios_text(raw: bytes) -> str:
@@ -155,10 +163,10 @@ def termios_text(raw: bytes) -> str:
     iflag, oflag, cflag, lflag = (int.from_bytes(raw[i : i + 4], "little") for i in (0, 4, 8, 12))
     delays = f"NL{oflag >> 8 & 1}|CR{oflag >> 9 & 3}|TAB{oflag >> 11 & 3}|BS{oflag >> 13 & 1}"
     delays += f"|VT{oflag >> 14 & 1}|FF{oflag >> 15 & 1}"
-    baud = f"{_BAUD[cflag >> 12 & 1][cflag & 15]}|CS{5 + (cflag >> 4 & 3)}"
     outputs = delays + "|" + _words(Oflag, oflag & 0o377)
-    controls = baud + "|" + _words(Cflag, cflag & 0o30000007700)
-    return f"{{c_iflag={_words(Iflag, iflag)}, c_oflag={outputs}, c_cflag={controls}, c_lflag={_words(Lflag, lflag)}, ...}}"
+    controls = f"{baud(cflag)}|CS{5 + (cflag >> 4 & 3)}|" + _words(Cflag, cflag & 0o30000007700)
+    inputs, locals_ = _words(Iflag, iflag), _words(Lflag, lflag)
+    return f"{{c_iflag={inputs}, c_oflag={outputs}, c_cflag={controls}, c_lflag={locals_}, ...}}"
 
 
 def _words(flags: type[Flags], value: int) -> str:

@@ -1,0 +1,70 @@
+"""SyscallCounts: calls, errors and virtual time by syscall, printed in the form of `strace -c`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from emu.trace.events import SyscallExit
+
+
+class Count(NamedTuple):
+    """One syscall's row. `ns` is virtual time between its entries and returns (sleep, not work)."""
+
+    nr: int
+    name: str
+    calls: int
+    errors: int
+    ns: int
+
+
+class SyscallCounts:
+    """A fold over SyscallExit, usable as a sink. Rows add up to the calls written."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, list[int]] = {}
+        self._names: dict[int, str] = {}
+
+    def write(self, event: object, /) -> None:
+        """Count it; other events are let pass."""
+        if isinstance(event, SyscallExit):
+            row = self._rows.get(event.nr)
+            if row is None:
+                row = self._rows[event.nr] = [0, 0, 0]
+                self._names[event.nr] = event.name
+            row[0] += 1
+            row[2] += event.took
+            if event.errno is not None:
+                row[1] += 1
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+    def rows(self) -> list[Count]:
+        """Most time first; the same time, by number."""
+        counts = [Count(nr, self._names[nr], *self._rows[nr]) for nr in sorted(self._rows)]
+        return sorted(counts, key=lambda count: -count.ns)
+
+    def text(self) -> str:
+        """The table, with its total row; ends with a newline. "" when nothing was called."""
+        rows = self.rows()
+        if not rows:
+            return ""
+        calls, errors, ns = (sum(row[column] for row in rows) for column in (2, 3, 4))
+        width = (
+            max(11, len(f"{ns / 1e9:.6f}")),
+            max(11, *(len(str(row.ns // row.calls // 1000)) for row in rows)),
+            max(9, len(str(calls))),
+            max(9, len(str(errors))),
+        )
+        rule = " ".join(["------", *("-" * w for w in width), "-" * max(16, *(len(row.name) + 1 for row in rows))])
+
+        def line(percent: float, count: Count) -> str:
+            return (
+                f"{percent:6.2f} {count.ns / 1e9:>{width[0]}.6f} {count.ns // count.calls // 1000:>{width[1]}} "
+                f"{count.calls:>{width[2]}} {count.errors or '':>{width[3]}} {count.name}"
+            )
+
+        head = f"% time {'seconds':>{width[0]}} {'usecs/call':>{width[1]}} {'calls':>{width[2]}} {'errors':>{width[3]}} syscall"
+        body = [line(100.0 * row.ns / ns if ns else 0.0, row) for row in rows]
+        total = line(100.0, Count(-1, "total", calls, errors, ns))
+        return "\n".join([head, rule, *body, rule, total]) + "\n"
