@@ -1,4 +1,4 @@
-"""`make demo`: two C programs, built for musl by zig, run on our CPU and our kernel. README.md shows what this prints."""
+"""`make demo`: two C programs, built for musl by zig, run on our CPU and kernel. README.md shows what it prints."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ venv() {
         say "setup: installing $package"
         apt_install "$package"
     fi
-    [ -x .venv/bin/python ] || "$python" -m venv .venv
+    .venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .venv
     say "setup: installing heapscope and its development tools into .venv (once)"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 }

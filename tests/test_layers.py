@@ -1,4 +1,4 @@
-"""The layers hold: import-linter's contracts (pyproject.toml), and what they cannot express, read off the syntax trees."""
+"""The layers hold: import-linter's contracts (pyproject.toml), and, off the syntax trees, what they cannot express."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from importlinter.cli import lint_imports
 REPO = Path(__file__).resolve().parent.parent
 MODULES = sorted(path.relative_to(REPO).as_posix() for top in ("emu", "kernel") for path in (REPO / top).rglob("*.py"))
 MAX_LINES = 400
+TABLES = {"kernel/abi/errno.py", "kernel/abi/nr.py", "kernel/abi/structs.py"}  # one line an entry: length is no burden
 
 # Third-party packages each folder may import; the longest matching prefix counts. Inside a function anything listed
 # may be imported; at module level only what is not LAZY, since a plain run must not pay for the rest.
@@ -114,5 +115,5 @@ def test_the_kernel_has_no_hidden_inputs(module: str) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_says_what_it_owns_and_stays_readable(module: str) -> None:
     lines = len((REPO / module).read_text().splitlines())
-    assert lines < MAX_LINES, f"{lines} lines; split it"
+    assert lines < MAX_LINES or module in TABLES, f"{lines} lines; split it"
     assert lines == 0 or ast.get_docstring(tree(module)), "no docstring"
