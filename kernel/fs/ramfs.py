@@ -1,0 +1,404 @@
+"""RamFs: files in guest memory, as tmpfs(5) has them: sizes, inode numbers, directory order, capacity."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernel.abi.errno import EEXIST, ENODEV, ENOSPC, ENOTEMPTY, ENXIO, EOPNOTSUPP, EPERM, LinuxError
+from kernel.abi.fcntl import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_ISGID, Open
+from kernel.abi.limits import PAGE_SHIFT, PAGE_SIZE
+from kernel.fs.dentry import Dentry, Path
+from kernel.fs.file import DirEntry, DirFile, File
+from kernel.fs.inode import Cred, FileSystem, Inode
+from kernel.fs.pagecache import PageCache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kernel.mm.frames import Frames
+    from kernel.mm.mappable import Mappable
+    from kernel.mm.mm import Mm
+    from kernel.mm.ram import Ram
+    from kernel.mm.vma import Vma
+
+DIRENT_SIZE = 20  # what tmpfs says a directory entry takes (BOGO_DIRENT_SIZE)
+EOD = 0x7FFFFFFF  # d_off of the last entry (fs/libfs.c, DIR_OFFSET_EOD)
+
+
+class RamFs(FileSystem):
+    """A tmpfs: at most `capacity` pages of content, None for no limit (memfd, shared memory)."""
+
+    def __init__(self, minor: int, now: Callable[[], int], ram: Ram, frames: Frames, capacity: int | None) -> None:
+        super().__init__(minor, now)
+        self.ram = ram
+        self.frames = frames
+        self.capacity = capacity
+        self.used = 0
+        self.inodes = 0
+        self.max_inodes = (capacity or 0) // 2
+        self.root = Dentry(b"/", None, RamDir(self, S_IFDIR | 0o755))
+        self.root.children = {}
+
+    def usage(self) -> tuple[int, int, int, int]:
+        if self.capacity is None:
+            return (0, 0, 0, 0)
+        return (self.capacity, self.capacity - self.used, self.max_inodes, self.max_inodes - self.inodes)
+
+    def options(self) -> str:
+        return "" if self.capacity is None else f"size={self.capacity * 4}k"
+
+    def make(self, mode: int, uid: int, gid: int, *, rdev: int = 0) -> Inode:
+        """A new inode of `mode`'s type, without a name yet."""
+        kind = mode & S_IFMT
+        if kind == S_IFREG:
+            return RamFile(self, mode, uid, gid)
+        if kind == S_IFDIR:
+            return RamDir(self, mode, uid, gid)
+        return RamNode(self, mode, uid, gid, rdev=rdev)
+
+
+class RamNode(Inode):
+    """Any inode of a RamFs; by itself a fifo, socket or device, which is known but not opened here."""
+
+    __slots__ = ()
+    fs: RamFs
+
+    def xattr_table(self, name: bytes) -> dict[bytes, bytes]:
+        if self.xattrs is None:
+            self.xattrs = {}
+        return self.xattrs
+
+    def open(self, path: Path, flags: int) -> File:
+        raise LinuxError(ENXIO, "a fifo, socket or device node cannot be opened here")
+
+
+class RamLink(RamNode):
+    """A symbolic link; its length is its size."""
+
+    __slots__ = ("target",)
+
+    def __init__(self, fs: RamFs, target: bytes, uid: int = 0, gid: int = 0) -> None:
+        super().__init__(fs, S_IFLNK | 0o777, uid, gid)
+        self.target = target
+        self.size = len(target)
+
+    def readlink(self, dentry: Dentry) -> bytes:
+        return self.target
+
+
+class RamPages(PageCache):
+    """The pages of a RamFile, charged to its file system."""
+
+    __slots__ = ("file",)
+
+    def __init__(self, file: RamFile, name: str) -> None:
+        super().__init__(file.fs.ram, file.fs.frames, name, (0, file.fs.dev, file.ino))
+        self.file = file
+
+    def add(self, index: int) -> int:
+        fs = self.file.fs
+        if fs.capacity is not None and fs.used >= fs.capacity:
+            raise LinuxError(ENOSPC, f"the file system's {fs.capacity} pages are full (half of RAM, as tmpfs)")
+        pfn = super().add(index)
+        fs.used += 1
+        return pfn
+
+    def drop(self, first: int, last: int | None = None) -> None:
+        before = len(self.pages)
+        super().drop(first, last)
+        self.file.fs.used -= before - len(self.pages)
+
+    def frame(self, index: int, write: bool) -> int | None:
+        try:
+            return super().frame(index, write)
+        except LinuxError:  # no space: SIGBUS, as shmem_fault() says
+            return None
+
+    def removed(self, mm: Mm, vma: Vma) -> None:
+        super().removed(mm, vma)
+        self.file.reap()
+
+
+class RamFile(RamNode):
+    """A regular file. Its pages live while it has a name, an open description or a mapping."""
+
+    __slots__ = ("opens", "pages", "seals", "writers")
+
+    def __init__(self, fs: RamFs, mode: int, uid: int = 0, gid: int = 0) -> None:
+        super().__init__(fs, mode, uid, gid)
+        self.pages = RamPages(self, "")
+        self.opens = 0
+        self.seals = 1  # F_SEAL_SEAL: only a memfd that asked for it can be sealed
+
+    @property
+    def blocks(self) -> int:
+        return len(self.pages.pages) * (PAGE_SIZE // 512)
+
+    def open(self, path: Path, flags: int) -> File:
+        return RamOpen(path, flags)
+
+    def truncate(self, dentry: Dentry, size: int) -> None:
+        self.pages.truncate(size)
+        self.size = size
+        self.touch()
+
+    def reap(self) -> None:
+        if not self.nlink and not self.opens and not self.pages.mappings:
+            self.pages.release()
+
+
+class RamOpen(File):
+    """An open regular file of a RamFs."""
+
+    __slots__ = ("file", "pages")
+
+    def __init__(self, path: Path, flags: int) -> None:
+        super().__init__(path, flags)
+        inode = path.dentry.inode
+        assert isinstance(inode, RamFile)
+        self.file = inode
+        self.pages = inode.pages
+        inode.opens += 1
+
+    def pread(self, n: int, pos: int) -> bytes:
+        if not self.flags & Open.NOATIME and not self.path.mount.readonly:
+            self.file.accessed()
+        return self.pages.read(n, pos)
+
+    def pwrite(self, data: bytes, pos: int) -> int:
+        file = self.file
+        if file.seals & ~1:
+            data = self._within_seals(data, pos)
+        try:
+            return self.pages.write(data, pos)
+        except LinuxError:
+            if self.pages.size == file.size:
+                raise
+            return self.pages.size - pos  # the disk was full after some
+        finally:
+            file.size = self.pages.size
+            file.touch()
+
+    def _within_seals(self, data: bytes, pos: int) -> bytes:
+        """F_SEAL_WRITE forbids all writing, F_SEAL_GROW what lies past the end (mm/shmem.c, shmem_write_begin)."""
+        seals = self.file.seals
+        if seals & 0x18:
+            raise LinuxError(EPERM, "the file has F_SEAL_WRITE or F_SEAL_FUTURE_WRITE")
+        if seals & 4 and pos + len(data) > self.file.size:
+            page_end = -(-self.file.size // PAGE_SIZE) * PAGE_SIZE
+            if pos >= self.file.size or page_end == self.file.size:
+                raise LinuxError(EPERM, "the write grows a file that has F_SEAL_GROW")
+        return data
+
+    def seek_sparse(self, offset: int, whence: int) -> int:
+        super().seek_sparse(offset, whence)
+        found = self.pages.seek(offset, whence == 3)
+        if found is None:
+            raise LinuxError(ENXIO, "there is no data behind the offset")
+        return found
+
+    def mappable(self) -> Mappable:
+        return self.pages
+
+    def allocate(self, mode: int, offset: int, length: int) -> None:
+        """fallocate(2): 0 or KEEP_SIZE (1), or PUNCH_HOLE (2) with KEEP_SIZE."""
+        if mode & ~3:
+            raise LinuxError(EOPNOTSUPP, "tmpfs allocates and punches holes, nothing else")
+        end = offset + length
+        seals = self.file.seals
+        if mode & 2:
+            if seals & 0x18:
+                raise LinuxError(EPERM, "a hole in a file with F_SEAL_WRITE")
+            self.pages.punch(offset, min(end, -(-self.pages.size // PAGE_SIZE) * PAGE_SIZE))
+        else:
+            if not mode & 1 and end > self.file.size and seals & 4:
+                raise LinuxError(EPERM, "the file has F_SEAL_GROW")
+            self._fill(offset >> PAGE_SHIFT, -(-end // PAGE_SIZE))
+            if not mode & 1 and end > self.file.size:
+                self.pages.size = self.file.size = end
+        self.file.touch()
+
+    def _fill(self, first: int, last: int) -> None:
+        """Take pages for [first, last), all or none."""
+        fs, pages = self.file.fs, self.pages
+        wanted = [index for index in range(first, last) if index not in pages.pages] if last - first < 1 << 24 else None
+        if wanted is None or (fs.capacity is not None and fs.used + len(wanted) > fs.capacity):
+            raise LinuxError(ENOSPC, f"{last - first} pages do not fit this file system")
+        for index in wanted:
+            pages.add(index)
+
+    def release(self) -> None:
+        self.file.opens -= 1
+        self.file.reap()
+
+
+class RamDir(RamNode):
+    """A directory: its dentry's `children`, newest last; each entry has a cookie, which is its d_off to come."""
+
+    __slots__ = ("next_cookie",)
+
+    def __init__(self, fs: RamFs, mode: int, uid: int = 0, gid: int = 0) -> None:
+        super().__init__(fs, mode, uid, gid)
+        self.nlink = 2
+        self.size = 2 * DIRENT_SIZE
+        self.next_cookie = 3  # 0, 1 and 2 are the start, "." and ".."
+
+    def open(self, path: Path, flags: int) -> File:
+        return RamDirFile(path, flags)
+
+    def lookup(self, directory: Dentry, name: bytes) -> Dentry | None:
+        assert directory.children is not None
+        return directory.children.get(name)
+
+    def enter(self, directory: Dentry, name: bytes, inode: Inode) -> Dentry:
+        """Give `inode` a name here."""
+        assert directory.children is not None
+        dentry = Dentry(name, directory, inode)
+        if inode.is_dir:
+            dentry.children = {}
+            self.nlink += 1
+        self.insert(directory, dentry)
+        return dentry
+
+    def insert(self, directory: Dentry, dentry: Dentry) -> None:
+        assert directory.children is not None
+        directory.children[dentry.name] = dentry
+        dentry.cookie = self.next_cookie
+        self.next_cookie += 1
+        self.size += DIRENT_SIZE
+        self.touch()
+
+    def remove(self, dentry: Dentry) -> None:
+        """Take a name out; the inode keeps its links."""
+        children = dentry.parent.children
+        assert children is not None
+        del children[dentry.name]
+        self.size -= DIRENT_SIZE
+        self.touch()
+
+    def owner_of_new(self, mode: int, cred: Cred) -> tuple[int, int, int]:
+        """(mode, uid, gid) of what `cred` makes here: a setgid directory hands its group down (inode_init_owner)."""
+        if not self.mode & S_ISGID:
+            return mode, cred.fsuid, cred.fsgid
+        return mode | (S_ISGID if mode & S_IFMT == S_IFDIR else 0), cred.fsuid, self.gid
+
+    def create(self, directory: Dentry, name: bytes, mode: int, cred: Cred) -> Dentry:
+        self.room()
+        mode, uid, gid = self.owner_of_new(mode, cred)
+        return self.enter(directory, name, self.fs.make(mode, uid, gid))
+
+    def room(self) -> None:
+        """One more inode, if the file system has it."""
+        if self.fs.capacity is not None and self.fs.inodes >= self.fs.max_inodes:
+            raise LinuxError(ENOSPC, f"the file system's {self.fs.max_inodes} inodes are used")
+        self.fs.inodes += 1
+
+    def symlink(self, directory: Dentry, name: bytes, target: bytes, cred: Cred) -> Dentry:
+        self.room()
+        _, uid, gid = self.owner_of_new(S_IFLNK, cred)
+        return self.enter(directory, name, RamLink(self.fs, target, uid, gid))
+
+    def link(self, old: Dentry, directory: Dentry, name: bytes) -> Dentry:
+        old.inode.nlink += 1
+        old.inode.changed()
+        return self.enter(directory, name, old.inode)
+
+    def unlink(self, victim: Dentry) -> None:
+        self.remove(victim)
+        self._unlinked(victim)
+
+    def _unlinked(self, victim: Dentry) -> None:
+        """The name is gone: one link fewer, and the content with the last."""
+        inode = victim.inode
+        victim.unlinked = True
+        inode.nlink -= 2 if inode.is_dir else 1
+        inode.changed()
+        if not inode.nlink:
+            self.fs.inodes -= 1
+            if isinstance(inode, RamFile):
+                inode.reap()
+
+    def rmdir(self, victim: Dentry) -> None:
+        if victim.children:
+            raise LinuxError(ENOTEMPTY, f"the directory has {len(victim.children)} entries")
+        self.nlink -= 1
+        self.unlink(victim)
+
+    def rename(self, old: Dentry, directory: Dentry, name: bytes, target: Dentry | None, exchange: bool) -> None:
+        other = directory.inode
+        assert isinstance(other, RamDir)
+        if exchange:
+            assert target is not None
+            self._exchange(old, target, other)
+            return
+        if target is not None:
+            if target.children:
+                raise LinuxError(ENOTEMPTY, "the directory to be replaced is not empty")
+            if target.inode.is_dir:
+                other.nlink -= 1
+            other.remove(target)
+            self._unlinked(target)
+        self.remove(old)
+        if old.inode.is_dir:
+            self.nlink -= 1
+            other.nlink += 1
+        old.name, old.parent = name, directory
+        other.insert(directory, old)
+        old.inode.changed()
+
+    def _exchange(self, old: Dentry, target: Dentry, other: RamDir) -> None:
+        self.remove(old)
+        other.remove(target)
+        for inode, source, goal in ((old.inode, self, other), (target.inode, other, self)):
+            if inode.is_dir:
+                source.nlink -= 1
+                goal.nlink += 1
+            inode.changed()
+        old.name, target.name = target.name, old.name
+        old.parent, target.parent = target.parent, old.parent
+        other.insert(old.parent, old)
+        self.insert(target.parent, target)
+
+
+class RamDirFile(DirFile):
+    """An open directory: newest entry first, d_off the cookie of the next, as tmpfs since Linux 6.6."""
+
+    __slots__ = ()
+
+    def entries(self) -> list[DirEntry]:
+        dentry = self.path.dentry
+        assert dentry.children is not None
+        listed = sorted(dentry.children.values(), key=lambda child: -child.cookie)
+        after = [child.cookie for child in listed[1:]] + [EOD]
+        first = listed[0].cookie if listed else EOD
+        out = [DirEntry(dentry.inode.ino, 1, 4, b"."), DirEntry(dentry.parent.inode.ino, first, 4, b"..")]
+        for child, cookie in zip(listed, after, strict=True):
+            out.append(DirEntry(child.inode.ino, cookie, child.inode.mode >> 12, child.name))
+        return out
+
+    def remaining(self, listing: list[DirEntry]) -> list[DirEntry]:
+        """Entries whose predecessor's `after` is `pos` or lies behind it; those removed meanwhile are left out."""
+        pos = self.pos
+        if pos == 0:
+            return listing
+        if pos >= EOD:
+            return []
+        children = self.path.dentry.children or {}
+        if pos == 1:
+            return listing[1:]
+        out: list[DirEntry] = []
+        here = EOD
+        for entry, before in zip(listing[2:], listing[1:], strict=False):
+            here = before.after
+            if here <= pos and entry.name in children:
+                out.append(entry)
+        return out
+
+
+def make_at(directory: Dentry, name: bytes, inode: Inode) -> Dentry:
+    """Enter a ready-made inode into a RamFs directory while the machine is being built."""
+    if not isinstance(directory.inode, RamDir):
+        raise LinuxError(ENODEV, "not a directory in memory")
+    if directory.children is not None and name in directory.children:
+        raise LinuxError(EEXIST, "the name is taken")
+    return directory.inode.enter(directory, name, inode)
