@@ -1,0 +1,1 @@
+"""The CPU: Unicorn behind `kernel.cpu.Cpu`. The only folder that calls libunicorn."""

@@ -1,0 +1,373 @@
+"""UnicornCpu: keeps `kernel.cpu.Cpu` with Unicorn. The guest runs at CPL 3 under SVM; every way out is a hook here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ctypes import c_size_t, c_uint64
+
+from emu.cpu import access, decode, interrupts, vmcb, walk
+from emu.cpu import libunicorn as u
+from emu.cpu.cpuid import cpuid
+from emu.cpu.emulator import NOWHERE, the_emulator
+from emu.cpu.fpu import INITIAL, Fpu
+from emu.cpu.hooks import FOREVER, Blocks, PythonBlocks
+from emu.cpu.regs import FIXED_FLAGS, INTEGER, USER_FLAGS, Batch
+from kernel.cpu import Access, Regs, Trap, TrapKind, Traps, Vector
+from kernel.mm.ram import Ram
+
+MASK = (1 << 64) - 1
+SLICE = 10_000_000  # instructions between two looks of the host at its signals and limits
+
+_SYSCALL, _DEADLINE, _SLICE = Trap(TrapKind.SYSCALL), Trap(TrapKind.DEADLINE), Trap(TrapKind.SLICE)
+
+
+class UnicornCpu:
+    """One CPU over `ram`. Of several in one process the newest runs; it takes the Uc over from the one before it.
+
+    Always holds outside `run`: the count of instructions is exact, RIP is where the guest goes on.
+    `tsc_offset` is added to the instruction count by RDTSC: a number, or a function that is asked each time.
+    """
+
+    def __init__(self, ram: Ram, *, slice_insns: int = SLICE, native: bool | None = None) -> None:
+        self._emulator = emulator = the_emulator()
+        emulator.lend(ram, self)
+        lib, uc = emulator.lib, emulator.uc
+        self._uc, self._words, self._memory = uc, ram.words, ram.bytes
+        self._emu_start, self._emu_stop, self._ctl = lib.uc_emu_start, lib.uc_emu_stop, lib.uc_ctl
+        self._slice_insns = slice_insns
+        self.tsc_offset: int | Callable[[], int] = 0
+        self._integer = Batch(lib, uc, INTEGER)
+        self._entry = Batch(lib, uc, (u.RAX, u.RDI, u.RSI, u.RDX, u.R10, u.R8, u.R9, u.RIP, u.RFLAGS))
+        self._exit = Batch(lib, uc, (u.RCX, u.R11, u.RAX))
+        self._clobbered = Batch(lib, uc, (u.RCX, u.R11))
+        self._rip = Batch(lib, uc, (u.RIP,))
+        self._cr3 = Batch(lib, uc, (u.CR3,))
+        self._fs_base, self._gs_base = Batch(lib, uc, (u.FS_BASE,)), Batch(lib, uc, (u.GS_BASE,))
+        self._abcd = Batch(lib, uc, (u.RAX, u.RBX, u.RCX, u.RDX))
+        self._fpu = Fpu(lib, uc)
+        self._blocks: Blocks = self._install()
+        self._traps: Traps | None = None
+        self._trap: Trap | None = None
+        self._error: BaseException | None = None
+        self._next_rip = 0  # inside a syscall: the address after it; 0 elsewhere
+        self._new_regs: Regs | None = None  # set by write_regs inside a syscall, applied when the CPU has stopped
+        self._stop_asked = False
+        self._stale_tlb = self._stale_code = False
+        self._edge: tuple[int, int] | None = None  # the block at which the limit stopped the CPU
+        self._plan: list[int] = []  # on the way to an exact count: instructions to execute, and where to stop
+        self._plan_code = b""  # their bytes
+        self._start()
+
+    def _install(self) -> Blocks:
+        blocks = PythonBlocks(self._read_code, self._on_limit)
+        hook = self._emulator.hook
+        hook(u.HOOK_BLOCK, blocks.callback, data=blocks.user_data)
+        hook(u.HOOK_EDGE, blocks.edge_callback, data=blocks.user_data)
+        hook(u.HOOK_INTR, u.InterruptCallback(self._on_interrupt))
+        hook(u.HOOK_INSN, u.SyscallCallback(self._on_syscall), u.INS_SYSCALL)
+        hook(u.HOOK_INSN, u.InsnCallback(self._on_cpuid), u.INS_CPUID)
+        hook(u.HOOK_INSN, u.InsnCallback(self._on_rdtsc), u.INS_RDTSC)
+        hook(u.HOOK_INSN, u.InsnCallback(self._on_rdtscp), u.INS_RDTSCP)
+        return blocks
+
+    def _start(self) -> None:
+        """The state at boot: all registers zero, floating point as Linux starts a program."""
+        self.write_regs(Regs())
+        self.write_fpu(INITIAL)
+        self.write_fs_base(0)
+        self.write_gs_base(0)
+        self._blocks.reset()
+
+    # --- running ----------------------------------------------------------------------------------------------------
+
+    def run(self, traps: Traps, until: int | None = None) -> Trap:
+        """Run until a Trap; see `kernel.cpu.Cpu`. What a method of `traps` raises comes out of here, CPU stopped."""
+        if self._emulator.borrower is not self:
+            raise RuntimeError("this CPU was superseded by a newer UnicornCpu of the same process")
+        self._traps = traps
+        goal = FOREVER if until is None else until
+        slice_end = self._blocks.total + self._slice_insns
+        while True:
+            self._refresh()
+            if self._blocks.total >= goal:
+                return _DEADLINE
+            self._blocks.limit = min(goal, slice_end)
+            trap = self._emulate(self._rip.read()[0], NOWHERE)
+            if trap is not None:
+                return self._settle_fetch(trap)
+            if self._edge is not None:
+                trap = self._at_edge(goal, *self._edge)
+                if trap is not None:
+                    return trap
+
+    def _emulate(self, rip: int, until: int) -> Trap | None:
+        """Start the CPU at `rip`; what stopped it, or None: an edge, or the address `until`."""
+        self._trap = self._edge = None
+        self._stop_asked = False
+        error = self._emu_start(self._uc, rip, until, 0, c_size_t(0))
+        if self._error is not None:
+            held, self._error = self._error, None
+            raise held
+        u.check(error, "emulation")
+        if self._new_regs is not None:
+            regs, self._new_regs = self._new_regs, None
+            self.write_regs(regs)
+        return self._trap
+
+    def _at_edge(self, goal: int, address: int, size: int) -> Trap | None:
+        """Before a block that would go past a limit: the slice's, or the goal, which lies in this block."""
+        left = goal - self._blocks.total
+        code = self._read_code(address, size)
+        starts = decode.starts(code)
+        if left >= len(starts):
+            return _SLICE
+        if left == 0:
+            return _DEADLINE
+        return self._run_exactly([address + at for at in starts[: left + 1]], code[: starts[left]])
+
+    def _run_exactly(self, plan: list[int], code: bytes) -> Trap | None:
+        """Execute the straight line of instructions at `plan[:-1]`. None: their bytes changed on the way.
+
+        Unicorn ends a block at the address it is to stop at, if it translates it anew."""
+        self._plan, self._plan_code = plan, code
+        self._blocks.limit = -1
+        first, end = plan[0], plan[-1]
+        self._remove_translation(first)
+        try:
+            trap = self._emulate(first, end)
+            if trap is None and self._plan and self._rip.read()[0] == end:
+                self._advance(end)
+                trap = _DEADLINE
+            return trap
+        finally:
+            self._plan = []
+            self._remove_translation(first)
+            self._blocks.forget()
+
+    def _remove_translation(self, va: int) -> None:
+        self._ctl(self._uc, u.CTL_TB_REMOVE, c_uint64(va), c_uint64(va + 1))
+
+    def _settle_fetch(self, trap: Trap) -> Trap:
+        """Unicorn fetches a whole block before it runs any of it: a refused fetch of the next page comes too early.
+        Run what stands before the instruction that needs that page, so that the fault is where the CPU has it."""
+        if trap.access is not Access.FETCH or trap.kind is not TrapKind.FAULT:
+            return trap
+        rip = self._rip.read()[0]
+        room = trap.va - rip
+        if trap.va % 4096 or not 0 < room < 8192:
+            return trap
+        code = self._read_code(rip, room)
+        starts = decode.starts(code)
+        if len(code) < room or len(starts) < 2:
+            return trap
+        before = self._run_exactly([rip + at for at in starts], code[: starts[-1]])
+        return trap if before is _DEADLINE or before is None else before
+
+    def _advance(self, rip: int) -> None:
+        """On the plan, all before `rip` was executed."""
+        done = self._plan.index(rip)
+        self._blocks.total += done
+        self._plan_code = self._plan_code[rip - self._plan[0] :]
+        del self._plan[:done]
+
+    def _settle(self, rip: int) -> None:
+        """The CPU came out before the instruction at `rip` ran: make the count exact."""
+        if self._plan:
+            self._advance(rip)
+        else:
+            self._blocks.settle(rip)
+
+    def stop(self) -> None:
+        """From inside a method of Traps: come back with TrapKind.SYSCALL once it has returned."""
+        self._stop_asked = True
+
+    @property
+    def insns(self) -> int:
+        """Instructions retired so far."""
+        return self._blocks.total
+
+    # --- hooks: called by Unicorn; nothing may be raised out of them --------------------------------------------------
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = error
+        self._emu_stop(self._uc)
+
+    def _leave(self, trap: Trap) -> None:
+        self._trap = trap
+        self._emu_stop(self._uc)
+
+    def _on_limit(self, address: int, size: int) -> int:
+        """A block begins that is not counted as usual: the limit is met, or the CPU runs on a plan."""
+        try:
+            if not self._plan:
+                self._edge = (address, size)
+                self._emu_stop(self._uc)
+                return 0
+            self._advance(address)
+            if self._read_code(address, len(self._plan_code)) != self._plan_code:
+                self._plan = []
+                self._emu_stop(self._uc)
+        except BaseException as error:
+            self._fail(error)
+        return 0
+
+    def _on_syscall(self, _uc: int, _data: int) -> None:
+        try:
+            nr, a0, a1, a2, a3, a4, a5, rip, flags = self._entry.read()
+            start, size = self._blocks.block
+            self._next_rip = start + size if size else rip + 2
+            self._clobbered.values[:] = [self._next_rip, flags]
+            self._clobbered.write()
+            assert self._traps is not None
+            result = self._traps.syscall(nr, a0, a1, a2, a3, a4, a5)
+            if result is None:
+                self._leave(_SYSCALL)
+            else:
+                self._exit.values[:] = [self._next_rip, flags, result & MASK]
+                self._exit.write()
+                if self._stop_asked:
+                    self._leave(_SYSCALL)
+            self._refresh()
+        except BaseException as error:
+            self._fail(error)
+        finally:
+            self._next_rip = 0
+
+    def _on_interrupt(self, _uc: int, number: int, _data: int) -> None:
+        try:
+            rip = self._rip.read()[0]
+            self._settle(rip)
+            if number != vmcb.PAGE_FAULT:
+                self._leave(self._exception(number, rip))
+                return
+            va = self._words[vmcb.EXITINFO2_WORD]
+            error = self._fault_code(rip, va)
+            how = Access.FETCH if error & 16 else Access.WRITE if error & 2 else Access.READ
+            assert self._traps is not None
+            if not self._traps.page_fault(va, how):
+                self._leave(Trap(TrapKind.FAULT, Vector.PF, va, how, error))
+            elif self._stop_asked:
+                self._leave(_SYSCALL)
+            self._refresh()
+        except BaseException as error_:
+            self._fail(error_)
+
+    def _fault_code(self, rip: int, va: int) -> int:
+        """The error code of a page fault; where Unicorn does not show it, found out from the instruction."""
+        if self._emulator.error_offset is not None:
+            return self._emulator.error_code()
+        present = walk.translate(self._words, self._cr3.values[0], va) is not None
+        return access.error_code(self._read_code(rip, decode.LONGEST), self.read_regs(), va, present)
+
+    def _exception(self, number: int, rip: int) -> Trap:
+        """An interrupt other than a page fault, as the exception a real CPU would raise."""
+        code = self._read_code(rip, decode.LONGEST)
+        error = 0 if self._emulator.error_offset is None else self._emulator.error_code()
+        meaning = interrupts.meaning(number, code, error)
+        if meaning.length:  # a trap, not a fault: the instruction has retired
+            self._blocks.total += 1
+            if self._plan:
+                del self._plan[0]
+            self._next_rip = 0
+            regs = self.read_regs()
+            regs.rip = rip + meaning.length
+            self._new_regs = regs
+        return Trap(TrapKind.EXCEPTION, meaning.vector, 0, Access.READ, meaning.error)
+
+    def _on_cpuid(self, _uc: int, _data: int) -> int:
+        try:
+            values = self._abcd.read()
+            values[:] = list(cpuid(values[0] & 0xFFFF_FFFF, values[2] & 0xFFFF_FFFF))
+            self._abcd.write()
+        except BaseException as error:
+            self._fail(error)
+        return 1
+
+    def _on_rdtsc(self, _uc: int, _data: int) -> int:
+        try:
+            rip = self._rip.read()[0]
+            now = self._blocks.total + self._plan.index(rip) if self._plan else self._blocks.here(rip)
+            now += self.tsc_offset if isinstance(self.tsc_offset, int) else self.tsc_offset()
+            values = self._abcd.read()
+            values[0], values[3] = now & 0xFFFF_FFFF, now >> 32 & 0xFFFF_FFFF
+            self._abcd.write()
+        except BaseException as error:
+            self._fail(error)
+        return 1
+
+    def _on_rdtscp(self, uc: int, data: int) -> int:
+        self._on_rdtsc(uc, data)
+        self._abcd.values[2] = 0  # TSC_AUX: node 0, CPU 0
+        self._abcd.write()
+        return 1
+
+    # --- the kernel's side ------------------------------------------------------------------------------------------
+
+    def read_regs(self) -> Regs:
+        """All integer registers. Inside a syscall: as a signal handler would see them, RIP after the instruction."""
+        if self._new_regs is not None:
+            return self._new_regs
+        regs = Regs(*self._integer.read())
+        if self._next_rip:
+            regs.rip = self._next_rip
+        return regs
+
+    def write_regs(self, regs: Regs) -> None:
+        """Set them. Inside a syscall they take effect when the CPU has stopped. RFLAGS: what a user may set."""
+        if self._next_rip:
+            self._new_regs = regs
+            return
+        self._integer.values[:] = [
+            regs.rax, regs.rbx, regs.rcx, regs.rdx, regs.rsi, regs.rdi, regs.rbp, regs.rsp,
+            regs.r8, regs.r9, regs.r10, regs.r11, regs.r12, regs.r13, regs.r14, regs.r15,
+            regs.rip, regs.rflags & USER_FLAGS | FIXED_FLAGS,
+        ]  # fmt: skip
+        self._integer.write()
+
+    def read_fpu(self) -> bytes:
+        """The FXSAVE64 image, 512 bytes."""
+        return self._fpu.read()
+
+    def write_fpu(self, image: bytes) -> None:
+        """Set it from 512 bytes. Raises ValueError for another length."""
+        self._fpu.write(image)
+
+    def read_fs_base(self) -> int:
+        return int(self._fs_base.read()[0])
+
+    def write_fs_base(self, value: int) -> None:
+        self._fs_base.values[0] = value & MASK
+        self._fs_base.write()
+
+    def read_gs_base(self) -> int:
+        return int(self._gs_base.read()[0])
+
+    def write_gs_base(self, value: int) -> None:
+        self._gs_base.values[0] = value & MASK
+        self._gs_base.write()
+
+    def load_cr3(self, pa: int) -> None:
+        """Switch the address space. The same addresses may hold other code now."""
+        self._cr3.values[0] = pa
+        self._cr3.write()
+        self._blocks.forget()
+
+    def flush_tlb(self) -> None:
+        """Before the guest goes on, the TLB will be empty."""
+        self._stale_tlb = True
+
+    def invalidate_code(self) -> None:
+        """Before the guest goes on, all translated code will be dropped."""
+        self._stale_code = True
+
+    def _refresh(self) -> None:
+        if self._stale_tlb:
+            self._stale_tlb = False
+            self._ctl(self._uc, u.CTL_TLB_FLUSH)
+        if self._stale_code:
+            self._stale_code = False
+            self._ctl(self._uc, u.CTL_TB_FLUSH)
+            self._blocks.forget()
+
+    def _read_code(self, va: int, length: int) -> bytes:
+        return walk.read(self._words, self._memory, self._cr3.values[0], va, length)

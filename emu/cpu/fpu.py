@@ -1,0 +1,53 @@
+"""x87, SSE and MXCSR as the 512-byte FXSAVE64 image (AMD64 APM vol. 2, figure 11-11), to and from Unicorn."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+
+from emu.cpu import libunicorn as u
+
+SIZE = 512
+MXCSR_MASK = 0xFFFF
+HEADER = struct.Struct("<HHBxHQQII")  # FCW FSW FTW FOP RIP RDP MXCSR MXCSR_MASK
+ST, XMM = 32, 160  # where the registers begin in the image, 16 bytes each
+INITIAL = HEADER.pack(0x37F, 0, 0, 0, 0, 0, 0x1F80, MXCSR_MASK).ljust(SIZE, b"\0")
+
+_SCALARS = (u.FPCW, u.FPSW, u.FPTAG, u.FOP, u.FIP, u.FDP, u.MXCSR)
+_WIDE = tuple(range(u.ST0, u.ST0 + 8)) + tuple(range(u.XMM0, u.XMM0 + 16))
+
+
+class Fpu:
+    """The floating-point state of the CPU; one per Uc. An image read and written back changes nothing."""
+
+    def __init__(self, lib: ctypes.PyDLL, handle: ctypes.c_void_p) -> None:
+        self._lib, self._handle = lib, handle
+        self._scalars = (ctypes.c_uint64 * len(_SCALARS))()
+        self._image = ctypes.create_string_buffer(SIZE)
+        registers = _SCALARS + _WIDE
+        self._count = len(registers)
+        self._ids = (ctypes.c_int * self._count)(*registers)
+        scalars, image = ctypes.addressof(self._scalars), ctypes.addressof(self._image)
+        where = [scalars + 8 * i for i in range(len(_SCALARS))]
+        where += [image + ST + 16 * i for i in range(8)] + [image + XMM + 16 * i for i in range(16)]
+        self._pointers = (ctypes.c_void_p * self._count)(*where)
+
+    def read(self) -> bytes:
+        """The state now, 512 bytes."""
+        ctypes.memset(self._image, 0, SIZE)
+        ctypes.memset(self._scalars, 0, ctypes.sizeof(self._scalars))
+        u.check(self._lib.uc_reg_read_batch(self._handle, self._ids, self._pointers, self._count), "read fpu")
+        fcw, fsw, tags, fop, fip, fdp, mxcsr = self._scalars
+        valid = sum(1 << i for i in range(8) if tags >> 2 * i & 3 != 3)
+        HEADER.pack_into(self._image, 0, fcw, fsw, valid, fop, fip, fdp, mxcsr, MXCSR_MASK)
+        return self._image.raw
+
+    def write(self, image: bytes) -> None:
+        """Set the state from 512 bytes; reserved bits of MXCSR are dropped. Raises ValueError for another length."""
+        if len(image) != SIZE:
+            raise ValueError(f"an FXSAVE64 image has {SIZE} bytes, not {len(image)}")
+        ctypes.memmove(self._image, image, SIZE)
+        fcw, fsw, valid, fop, fip, fdp, mxcsr, _ = HEADER.unpack_from(image)
+        tags = sum(3 << 2 * i for i in range(8) if not valid >> i & 1)
+        self._scalars[:] = [fcw, fsw, tags, fop, fip, fdp, mxcsr & MXCSR_MASK]
+        u.check(self._lib.uc_reg_write_batch(self._handle, self._ids, self._pointers, self._count), "write fpu")
