@@ -1,0 +1,273 @@
+"""Page faults: demand zero, file fill, copy-on-write, stack growth (arch/x86/mm/fault.c, mm/memory.c).
+
+One fault writes one PTE. The order of the tests is Linux's, so that the si_code is.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from kernel.abi.errno import LinuxError
+from kernel.abi.limits import RLIMIT_STACK, TASK_SIZE
+from kernel.cpu import Access
+from kernel.events import PageFault
+from kernel.mm.map import check_mlock_future, may_expand_vm
+from kernel.mm.mm import ANON as ANON_RSS
+from kernel.mm.mm import COW, FILE, MIN_FLT, SHMEM, Mm
+from kernel.mm.pte import ANON, HERE, NX, PFN, SOFT_DIRTY, SPECIAL, A, D, P, W
+from kernel.mm.vma import ACCESS, EXEC, GROWSDOWN, LOCKED, LOCKONFAULT, SHARED, WRITE, Vma
+
+READ_ACCESS, WRITE_ACCESS, FETCH_ACCESS = Access.READ, Access.WRITE, Access.FETCH
+
+
+class Fault(Enum):
+    """How a fault ended. All but OK are signals: SEGV_MAPERR, SEGV_ACCERR, BUS_ADRERR."""
+
+    OK = "ok"
+    MAPERR = "maperr"
+    ACCERR = "accerr"
+    ADRERR = "adrerr"
+
+
+OK, MAPERR, ACCERR, ADRERR = Fault.OK, Fault.MAPERR, Fault.ACCERR, Fault.ADRERR
+
+
+def handle_mm_fault(mm: Mm, va: int, access: Access) -> Fault:
+    """Make `va` accessible, or say which signal it is. Raises OutOfMemory.
+
+    The CPU's cached translation of va is not flushed: the instruction that faulted replaces it when it is run again."""
+    vmas = mm.vmas
+    vma = vmas.recent
+    if not vma.start <= va < vma.end:
+        found = vmas.first(va)
+        if found is None or va >= TASK_SIZE or (va < found.start and not expand_stack(mm, found, va)):
+            return MAPERR
+        vmas.recent = vma = found
+    flags = vma.flags
+    if access is WRITE_ACCESS:
+        if not flags & WRITE:
+            return ACCERR
+    elif not flags & ACCESS:
+        return ACCERR
+    leaf = mm.page_table.leaves.get(va >> 21)
+    if leaf is None:
+        leaf = mm.page_table.make_leaf(va)
+    index = leaf + (va >> 12 & 511)
+    entry = mm.words[index]
+    if entry:
+        return _present(mm, vma, va, access, index, entry)
+    if vma.mappable is not None:
+        return _file(mm, vma, va, access, index)
+    if access is WRITE_ACCESS:
+        if not vma.anon_vma:
+            prepare_anon_vma(mm, vma)
+        pfn = mm.frames.alloc()
+        mm.words[index] = pfn << 12 | vma.write_bits
+        counters = mm.counters
+        counters[ANON_RSS] += 1
+        counters[MIN_FLT] += 1
+        window = vmas.window
+        if window[0] != vma.start or window[1] != vma.end:
+            window[0] = vma.start
+            window[1] = vma.end
+            window[2] = vma.write_bits
+        kind = "anon"
+    else:
+        pfn = mm.frames.zero_pfn
+        mm.words[index] = pfn << 12 | vma.read_bits | SPECIAL
+        mm.counters[MIN_FLT] += 1
+        kind = "zero"
+    if mm.probes.wants(PageFault):
+        emit(mm, va, access, kind, pfn)
+    return OK
+
+
+def _present(mm: Mm, vma: Vma, va: int, access: Access, index: int, entry: int) -> Fault:
+    """The PTE is not empty: a refused access, a write to a read-only page, or a marker."""
+    if not entry & HERE:
+        return MAPERR  # MADV_GUARD_INSTALL: VM_FAULT_SIGSEGV
+    if access is FETCH_ACCESS:
+        if entry & NX:
+            return ACCERR
+    elif access is WRITE_ACCESS and not entry & W:
+        return _write_protected(mm, vma, va, index, entry)
+    mm.words[index] = entry | (A | D if access is WRITE_ACCESS else A)
+    mm.counters[MIN_FLT] += 1
+    return OK
+
+
+def _write_protected(mm: Mm, vma: Vma, va: int, index: int, entry: int) -> Fault:
+    """do_wp_page: a write to a page that is mapped read-only in a writable VMA."""
+    counters = mm.counters
+    pfn = (entry & PFN) >> 12
+    frames = mm.frames
+    if vma.flags & SHARED:
+        kind = "wp"
+        assert vma.mappable is not None
+        shared = vma.mappable.frame(vma.page_index(va), True)
+        if shared is None:
+            return ADRERR
+        frames.put(shared)
+        assert shared == pfn
+        mm.words[index] = entry | W | D | A | SOFT_DIRTY
+    elif entry & ANON and frames.refs[pfn] == 1:
+        kind = "wp"
+        mm.words[index] = entry | W | D | A | SOFT_DIRTY
+    else:
+        kind = "cow"
+        if not vma.anon_vma:
+            prepare_anon_vma(mm, vma)
+        old = pfn
+        if entry & SPECIAL:
+            pfn = frames.alloc()
+            counters[ANON_RSS] += 1
+        else:
+            pfn = frames.alloc_copy(old)
+            frames.put(old)
+            counters[COW] += 1
+            if not entry & ANON:
+                counters[SHMEM if vma.shmem else FILE] -= 1
+                counters[ANON_RSS] += 1
+        mm.words[index] = pfn << 12 | vma.write_bits
+        if vma.flags & EXEC:
+            frames.code.add(pfn)
+            mm.code()
+    counters[MIN_FLT] += 1
+    if mm.probes.wants(PageFault):
+        emit(mm, va, access=WRITE_ACCESS, kind=kind, pfn=pfn)
+    return OK
+
+
+def _file(mm: Mm, vma: Vma, va: int, access: Access, index: int) -> Fault:
+    """do_fault: the first touch of a page of a file (or of shared anonymous memory)."""
+    assert vma.mappable is not None
+    counters = mm.counters
+    frames = mm.frames
+    write = access is WRITE_ACCESS
+    private = not vma.flags & SHARED
+    pfn = vma.mappable.frame(vma.page_index(va), write and not private)
+    if pfn is None:
+        return ADRERR
+    if write and private:
+        if not vma.anon_vma:
+            prepare_anon_vma(mm, vma)
+        source = pfn
+        pfn = frames.alloc_copy(source)
+        frames.put(source)
+        counters[ANON_RSS] += 1
+        counters[COW] += 1
+        kind = "cow"
+    else:
+        counters[SHMEM if vma.shmem else FILE] += 1
+        kind = "file"
+    mm.words[index] = pfn << 12 | (vma.write_bits if write else vma.read_bits)
+    if vma.flags & EXEC:
+        frames.code.add(pfn)
+    counters[MIN_FLT] += 1
+    if mm.probes.wants(PageFault):
+        emit(mm, va, access, kind, pfn)
+    return OK
+
+
+def prepare_anon_vma(mm: Mm, vma: Vma) -> None:
+    """Give a VMA its family of anonymous pages: a neighbour's, where the two could become one VMA again after an
+    mprotect (find_mergeable_anon_vma), else a new one."""
+    after = mm.vmas.first(vma.end)
+    prev = mm.vmas.last(vma.start)
+    if after is not None and _reusable(vma, after):
+        vma.anon_vma = after.anon_vma
+    elif prev is not None and _reusable(prev, vma):
+        vma.anon_vma = prev.anon_vma
+    else:
+        vma.anon_vma = mm.next_anon_vma
+        mm.next_anon_vma += 1
+
+
+def _reusable(a: Vma, b: Vma) -> bool:
+    """anon_vma_compatible, and the one that has a family is no fork's heir."""
+    owner = a if a.anon_vma else b
+    return (
+        bool(owner.anon_vma)
+        and not owner.forked
+        and a.end == b.start
+        and a.policy == b.policy
+        and a.file is b.file
+        and not (a.flags ^ b.flags) & ~ACCESS
+        and b.pgoff == a.pgoff + (a.end - a.start >> 12)
+    )
+
+
+def expand_stack(mm: Mm, vma: Vma, va: int) -> bool:
+    """Let a VM_GROWSDOWN mapping reach down to va's page, if its limits and the guard gap allow (expand_downwards)."""
+    if not vma.flags & GROWSDOWN or va >= TASK_SIZE:
+        return False
+    start = va & -4096
+    if start < mm.mmap_min_addr:
+        return False
+    prev = mm.vmas.last(vma.start)
+    if prev is not None and not prev.flags & GROWSDOWN and prev.flags & ACCESS and (
+        start - prev.end < mm.stack_guard_gap
+    ):
+        return False
+    grow = vma.start - start >> 12
+    if grow > vma.pgoff or may_expand_vm(mm, vma.flags, grow) or vma.end - start > mm.limits.cur[RLIMIT_STACK]:
+        return False
+    try:
+        check_mlock_future(mm, vma.flags, grow << 12)
+        mm.commit.charge(grow, mm.privileged, mm.total_vm)
+    except LinuxError:
+        return False
+    if vma.flags & LOCKED:
+        mm.locked_vm += grow
+    mm.account(vma.flags, grow)
+    if not vma.anon_vma:
+        prepare_anon_vma(mm, vma)
+    vma.pgoff -= grow
+    mm.vmas.resize(vma, start, vma.end)
+    return True
+
+
+def populate(mm: Mm, start: int, end: int) -> Fault | None:
+    """Fault in [start, end) as mmap(MAP_POPULATE) and mlock do (mm_populate): writable private memory by a write, so
+    that it is nobody else's. Where a mapping refuses, its rest is left out; returns the first such refusal, None if
+    all went well or the range has a hole (that is not this function's to judge). Raises OutOfMemory."""
+    refused: Fault | None = None
+    va = start
+    while va < end:
+        vma = mm.vmas.first(va)
+        if vma is None or vma.start >= end:
+            break
+        stop = min(end, vma.end)
+        fault = populate_vma(mm, vma, max(va, vma.start), stop)
+        if fault is not OK and refused is None:
+            refused = fault
+        va = stop
+    return refused
+
+
+def populate_vma(mm: Mm, vma: Vma, start: int, end: int) -> Fault:
+    """populate_vma_page_range, of a range within one VMA."""
+    if vma.flags & LOCKONFAULT:
+        return OK
+    if not vma.flags & ACCESS:
+        return ACCERR
+    access = WRITE_ACCESS if vma.flags & (WRITE | SHARED) == WRITE else READ_ACCESS
+    words, table = mm.words, mm.page_table
+    for va in range(start, end, 4096):
+        entry = table.entry(va)
+        if entry & P and (access is READ_ACCESS or entry & W):
+            if not entry & A:
+                words[table.lookup(va)] = entry | A
+            continue
+        fault = handle_mm_fault(mm, va, access)
+        if fault is not OK:
+            return fault
+        if entry & P:
+            mm.tlb()
+    return OK
+
+
+def emit(mm: Mm, va: int, access: Access, kind: str, pfn: int) -> None:
+    now, tid = mm.now()
+    mm.probes.emit(PageFault(now, tid, va, access, kind, pfn))
+

@@ -1,0 +1,172 @@
+"""Physical frames: who uses which, how often. Owns everything in RAM from 1 MiB up.
+
+All state is flat (memoryviews), so that a native fault path can pop a frame exactly as Python does: see `alloc`.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from kernel.mm.commit import Commit
+from kernel.mm.ram import LOW, NORESERVE, PAGE_SHIFT, PAGE_SIZE, Ram
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FREE, BUMP, LIMIT, ZERO = range(4)  # indices into Frames.counters
+CLEAN = 1 << 31  # in an entry of the free stack: this frame is known to be all zero
+ZERO_PAGE = bytes(PAGE_SIZE)
+PINNED = 1 << 31  # refcount of the zero page: no get or put changes who owns it
+RUN = 16  # fewer adjacent free frames than this are not worth a call to the host
+
+
+class OutOfMemory(Exception):
+    """No frame is left and nothing could be reclaimed. The one who runs the task decides who dies of it."""
+
+
+class Frames:
+    """The frame allocator.
+
+    Always holds: `refs[pfn]` is the number of owners of a frame (PTEs, page caches, a page table), 0 exactly when it
+    is free; free frames are those in `free[0:counters[FREE]]` (a LIFO stack of pfn, CLEAN-flagged when known zero) and
+    the never-used ones [counters[BUMP], counters[LIMIT]). `counters[ZERO]` is the pfn of the shared zero page.
+
+    A native allocator does what `alloc` does: pop `free` (zero the frame unless CLEAN), else take `counters[BUMP]++`
+    while below `counters[LIMIT]` (that frame is zero already), and set `refs[pfn] = 1`; when neither is possible it
+    leaves the fault to Python.
+
+    `code` holds pfns that were mapped executable: whoever writes to one for the guest calls `Mm.code`.
+    """
+
+    def __init__(self, ram: Ram, overcommit: int = 0, swap_pages: int = 0) -> None:
+        self.ram = ram
+        total = ram.size >> PAGE_SHIFT
+        self._refs_map = _lazy(total * 4)
+        self._free_map = _lazy(total * 4)
+        self.refs = memoryview(self._refs_map).cast("I")[:total]
+        self.free = memoryview(self._free_map).cast("I")[:total]
+        self.counters = memoryview(bytearray(8 * 8)).cast("Q")
+        self.counters[BUMP] = LOW >> PAGE_SHIFT
+        self.counters[LIMIT] = total
+        self.code: set[int] = set()
+        self.reclaim: Callable[[], bool] | None = None  # the one place for reclaim and swap: True if a frame came free
+        self.next_inode = 1  # of shared anonymous memory, as its own file system numbers it
+        self.zero_pfn = self.alloc()
+        self.refs[self.zero_pfn] = PINNED
+        self.counters[ZERO] = self.zero_pfn
+        self.commit = Commit(total, overcommit, swap_pages)
+
+    @property
+    def used(self) -> int:
+        """Frames in use, page tables included."""
+        counters = self.counters
+        return counters[BUMP] - (LOW >> PAGE_SHIFT) - counters[FREE]
+
+    @property
+    def total(self) -> int:
+        """Frames of RAM (MemTotal), the CPU's first megabyte included."""
+        return self.counters[LIMIT]
+
+    def alloc(self) -> int:
+        """A zeroed frame with one reference. Raises OutOfMemory."""
+        counters = self.counters
+        n = counters[FREE]
+        if n:
+            counters[FREE] = n - 1
+            pfn = self.free[n - 1]
+            if pfn & CLEAN:
+                pfn ^= CLEAN
+            else:
+                pa = pfn << PAGE_SHIFT
+                self.ram.bytes[pa : pa + PAGE_SIZE] = ZERO_PAGE
+        else:
+            pfn = counters[BUMP]
+            if pfn >= counters[LIMIT]:
+                self._reclaim()
+                return self.alloc()
+            counters[BUMP] = pfn + 1
+        self.refs[pfn] = 1
+        return pfn
+
+    def alloc_copy(self, source: int) -> int:
+        """A frame with one reference and the contents of frame `source`. Raises OutOfMemory."""
+        pfn = self.alloc_raw()
+        memory = self.ram.bytes
+        memory[pfn << 12 : (pfn << 12) + PAGE_SIZE] = memory[source << 12 : (source << 12) + PAGE_SIZE]
+        return pfn
+
+    def alloc_raw(self) -> int:
+        """A frame with one reference whose contents the caller replaces wholly. Raises OutOfMemory."""
+        counters = self.counters
+        n = counters[FREE]
+        if not n:
+            return self.alloc()
+        counters[FREE] = n - 1
+        pfn = self.free[n - 1] & ~CLEAN
+        self.refs[pfn] = 1
+        return pfn
+
+    def _reclaim(self) -> None:
+        if self.reclaim is None or not self.reclaim():
+            raise OutOfMemory(f"all {self.total} frames of RAM are in use")
+
+    def get(self, pfn: int) -> None:
+        """One more owner."""
+        self.refs[pfn] += 1
+
+    def put(self, pfn: int) -> None:
+        """One owner less; the last one frees the frame."""
+        refs = self.refs
+        left = refs[pfn] - 1
+        refs[pfn] = left
+        if not left:
+            counters = self.counters
+            n = counters[FREE]
+            self.free[n] = pfn
+            counters[FREE] = n + 1
+
+    def put_clean(self, pfn: int) -> None:
+        """As `put`, of a frame with one owner that is known to be all zero (an emptied page table)."""
+        assert self.refs[pfn] == 1
+        self.refs[pfn] = 0
+        counters = self.counters
+        n = counters[FREE]
+        self.free[n] = pfn | CLEAN
+        counters[FREE] = n + 1
+
+    def put_many(self, pfns: np.ndarray) -> None:
+        """`put` of an array of pfns (duplicates allowed). Long runs of freed frames go back to the host."""
+        import numpy
+
+        refs = numpy.frombuffer(self._refs_map, dtype=numpy.uint32)
+        numpy.subtract.at(refs, pfns, 1)
+        gone = numpy.unique(pfns[refs[pfns] == 0])
+        if not len(gone):
+            return
+        stack = numpy.frombuffer(self._free_map, dtype=numpy.uint32)
+        flags = self._discard(gone)
+        n = self.counters[FREE]
+        stack[n : n + len(gone)] = (gone.astype(numpy.uint32) | flags)[::-1]  # the lowest is taken first
+        self.counters[FREE] = n + len(gone)
+
+    def _discard(self, gone: np.ndarray) -> np.ndarray:
+        """Return runs among the sorted pfns to the host; CLEAN for each frame so returned, else 0."""
+        import numpy
+
+        flags = numpy.zeros(len(gone), dtype=numpy.uint32)
+        edges = numpy.flatnonzero(numpy.diff(gone) != 1) + 1
+        starts = numpy.concatenate(([0], edges))
+        ends = numpy.concatenate((edges, [len(gone)]))
+        long = ends - starts >= RUN
+        for start, end in zip(starts[long].tolist(), ends[long].tolist(), strict=True):
+            self.ram.discard(int(gone[start]) << PAGE_SHIFT, (end - start) << PAGE_SHIFT)
+            flags[start:end] = CLEAN
+        return flags
+
+
+def _lazy(length: int) -> mmap.mmap:
+    """Zeroed memory that the host backs when it is touched."""
+    length = -(-length // PAGE_SIZE) * PAGE_SIZE
+    return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)

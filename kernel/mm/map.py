@@ -1,0 +1,177 @@
+"""mmap and munmap: carve, insert, zap. The ABI's checks stand in syscalls/memory.py; ranges here are page-aligned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernel.abi.errno import EAGAIN, ENOMEM, EPERM, LinuxError
+from kernel.abi.limits import RLIMIT_AS, RLIMIT_DATA, RLIMIT_MEMLOCK, TASK_SIZE
+from kernel.mm.commit import NEVER
+from kernel.mm.merge import merge_new, split_unchecked
+from kernel.mm.place import get_unmapped_area
+from kernel.mm.vma import (
+    ACCOUNT,
+    GROWSDOWN,
+    HUGETLB,
+    LOCKED,
+    MAY,
+    MAYSHARE,
+    NORESERVE,
+    SEALED,
+    SHARED,
+    SPECIAL,
+    WRITE,
+    Vma,
+)
+from kernel.mm.zap import zap_range
+
+if TYPE_CHECKING:
+    from kernel.mm.mappable import Mappable
+    from kernel.mm.mm import Mm
+
+
+def mmap(
+    mm: Mm, addr: int, length: int, prot: int, *, fixed: bool = False, mappable: Mappable | None = None,
+    pgoff: int = 0, shared: bool = False, flags: int = 0, file: object = None,
+) -> int:  # fmt: skip
+    """Map `length` bytes (page-aligned) and return where: the kernel's own way (loader, stack, tests).
+
+    `flags` are further VM_ flags (GROWSDOWN…); all of VM_MAY is granted. Raises LinuxError."""
+    flags |= prot | MAY | mm.def_flags | (SHARED | MAYSHARE if shared else 0)
+    addr = get_unmapped_area(mm, addr, length, fixed=fixed)
+    mmap_region(mm, addr, addr + length, flags, mappable, pgoff, file)
+    return addr
+
+
+def may_expand_vm(mm: Mm, flags: int, pages: int) -> str:
+    """Why `pages` more with these flags would break a limit, "" if they would not."""
+    limits = mm.limits.cur
+    if mm.total_vm + pages > limits[RLIMIT_AS] >> 12:
+        return f"RLIMIT_AS is {limits[RLIMIT_AS]} bytes"
+    if flags & (WRITE | SHARED | GROWSDOWN) == WRITE and mm.data_vm + pages > limits[RLIMIT_DATA] >> 12:
+        # "Workaround for Valgrind": a soft limit of 0 means the hard one.
+        if limits[RLIMIT_DATA] == 0 and mm.data_vm + pages <= mm.limits.max[RLIMIT_DATA] >> 12:
+            return ""
+        return f"RLIMIT_DATA is {limits[RLIMIT_DATA]} bytes"
+    return ""
+
+
+def check_mlock_future(mm: Mm, flags: int, length: int) -> None:
+    """mlock_future_ok. Raises LinuxError(EAGAIN)."""
+    if not flags & LOCKED or mm.privileged:
+        return
+    if mm.locked_vm + (length >> 12) > mm.limits.cur[RLIMIT_MEMLOCK] >> 12:
+        raise LinuxError(EAGAIN, f"more locked memory than RLIMIT_MEMLOCK ({mm.limits.cur[RLIMIT_MEMLOCK]} bytes)")
+
+
+def mmap_region(
+    mm: Mm, start: int, end: int, flags: int, mappable: Mappable | None = None, pgoff: int = 0, file: object = None,
+) -> Vma:  # fmt: skip
+    """Put a mapping at [start, end), in place of whatever is there. Raises LinuxError(ENOMEM, EPERM)."""
+    if mappable is None:
+        pgoff = start >> 12
+    elif file is None:
+        file = mappable
+    pages = end - start >> 12
+    old = mm.vmas.overlapping(start, end)
+    gone = accounted = 0
+    if old:
+        old = isolate(mm, old, start, end)
+        for vma in old:
+            gone += vma.end - vma.start >> 12
+            if vma.flags & ACCOUNT:
+                accounted += vma.end - vma.start >> 12
+    why = may_expand_vm(mm, flags, pages - gone)
+    if why:
+        raise LinuxError(ENOMEM, why)
+    if flags & (NORESERVE | SHARED | WRITE | HUGETLB) == WRITE:
+        mm.frames.commit.charge(pages - accounted, mm.privileged, mm.total_vm)
+        mm.frames.commit.committed += accounted  # what munmap is about to give back
+        flags |= ACCOUNT
+    if old:
+        _remove(mm, old, start, end)
+    merged = merge_new(mm, start, end, flags, file, pgoff, None)
+    if merged is not None:
+        vma = merged
+    else:
+        vma = Vma(start, end, flags, mappable, pgoff, 0, None, file)
+        mm.add(vma)
+    mm.account(flags, pages)
+    if flags & LOCKED:
+        if flags & SPECIAL:
+            mm.vmas.reflag(vma, flags & ~LOCKED)
+        else:
+            mm.locked_vm += pages
+    return vma
+
+
+def munmap(mm: Mm, start: int, end: int) -> None:
+    """Unmap whatever lies in [start, end). Raises LinuxError: ENOMEM (a split too many), EPERM (sealed)."""
+    old = mm.vmas.overlapping(start, end)
+    if old:
+        _remove(mm, isolate(mm, old, start, end), start, end)
+
+
+def isolate(mm: Mm, old: list[Vma], start: int, end: int) -> list[Vma]:
+    """Split the first and the last of `old` so that exactly [start, end) is theirs (vms_gather_munmap_vmas).
+
+    Linux's order: on an error the splits made so far stay, as /proc/self/maps shows."""
+    first = old[0]
+    if start > first.start:
+        if end < first.end and mm.map_count >= mm.max_map_count:
+            raise LinuxError(ENOMEM, f"vm.max_map_count: there are {mm.map_count} mappings")
+        check_sealed(first)
+        old[0] = split_unchecked(mm, first, start)
+    for vma in old:
+        check_sealed(vma)
+        if end < vma.end:
+            split_unchecked(mm, vma, end)
+    return old
+
+
+def check_sealed(vma: Vma) -> None:
+    if vma.flags & SEALED:
+        raise LinuxError(EPERM, f"the mapping at 0x{vma.start:x} is sealed (mseal)")
+
+
+def _remove(mm: Mm, old: list[Vma], start: int, end: int) -> None:
+    """Drop VMAs that lie wholly in [start, end), their pages, their tables, their accounting."""
+    mm.update_hiwater()
+    for vma in old:
+        zap_range(mm, vma, vma.start, vma.end)
+        mm.drop(vma)
+        pages = vma.end - vma.start >> 12
+        flags = vma.flags
+        mm.account(flags, -pages)
+        if flags & ACCOUNT:
+            mm.frames.commit.committed -= pages
+        if flags & LOCKED:
+            mm.locked_vm -= pages
+    free_tables(mm, old[0].start, old[-1].end)
+
+
+def free_tables(mm: Mm, start: int, end: int) -> None:
+    """Free the page tables that only [start, end), now without VMAs, needed."""
+    if start >> 21 not in mm.page_table.leaves and start >> 21 == end - 1 >> 21:
+        return
+    below, above = mm.vmas.around(start)
+    mm.page_table.free_tables(start, end, below.end if below else 0, above.start if above else TASK_SIZE + 4096)
+
+
+def unmap_all(mm: Mm) -> None:
+    """exit_mmap: everything goes, seals notwithstanding."""
+    for vma in list(mm.vmas):
+        zap_range(mm, vma, vma.start, vma.end)
+        mm.drop(vma)
+        pages = vma.end - vma.start >> 12
+        mm.account(vma.flags, -pages)
+        if vma.flags & ACCOUNT:
+            mm.frames.commit.committed -= pages
+        if vma.flags & LOCKED:
+            mm.locked_vm -= pages
+
+
+def noreserve(mm: Mm) -> int:
+    """The VM_ flag that MAP_NORESERVE amounts to: none where vm.overcommit_memory is 2."""
+    return 0 if mm.frames.commit.mode == NEVER else NORESERVE
+

@@ -1,0 +1,49 @@
+"""Guest-physical RAM: one anonymous host mapping, seen as bytes and as u64 words. Owns nothing in it: see frames.py."""
+
+from __future__ import annotations
+
+import mmap
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PAGE_SHIFT = 12
+PAGE_SIZE = 1 << PAGE_SHIFT
+LOW = 1 << 20  # physical [0, LOW) is the CPU's own (VMCB, entry code); frames start here
+NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
+
+
+class Ram:
+    """`size` bytes of physical memory. The host backs a page when it is first touched, so unused RAM costs nothing.
+
+    `buffer`, `bytes` and `words` are three views of the same memory for as long as the Ram lives; `words[pa >> 3]` is
+    the little-endian u64 at physical address `pa`.
+    """
+
+    __slots__ = ("_array", "buffer", "bytes", "size", "words")
+
+    def __init__(self, size: int) -> None:
+        if size % PAGE_SIZE or size <= LOW:
+            raise ValueError(f"RAM of {size} bytes: it must be a multiple of 4096 above 1 MiB")
+        self.size = size
+        self.buffer = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)
+        self.bytes = memoryview(self.buffer)
+        self.words = self.bytes.cast("Q")
+        self._array: np.ndarray | None = None
+
+    def array(self) -> np.ndarray:
+        """`words` as a numpy array (u64), for large ranges only: the first call imports numpy."""
+        if self._array is None:
+            import numpy
+
+            self._array = numpy.frombuffer(self.buffer, dtype=numpy.uint64)
+        return self._array
+
+    def discard(self, pa: int, length: int) -> None:
+        """Give page-aligned [pa, pa + length) back to the host: it reads zero from now on."""
+        advise = getattr(self.buffer, "madvise", None)
+        if advise is not None and hasattr(mmap, "MADV_DONTNEED"):
+            advise(mmap.MADV_DONTNEED, pa, length)
+        else:
+            self.bytes[pa : pa + length] = bytes(length)
