@@ -42,7 +42,7 @@ int main(void) {
     CHECK(usage.ru_minflt - before >= 64 && usage.ru_maxrss > 100);
     struct sysinfo memory;
     CHECK(sysinfo(&memory) == 0 && memory.totalram > 0 && memory.freeram <= memory.totalram && memory.procs > 0);
-    CHECK_ERRNO(syscall(4095), ENOSYS);
-    CHECK_ERRNO(syscall(-1L), ENOSYS);
+    CHECK_ERRNO(syscall(4095, 1, 2, 3, 4, 5, 6), ENOSYS);
+    CHECK_ERRNO(syscall(-1L, 1, 2, 3, 4, 5, 6), ENOSYS);
     return 0;
 }
