@@ -33,6 +33,8 @@ class KernelConfig:
     swap_bytes: int = 0
     hugepages: int = 0
     overcommit: int = 0
+    hwcap: int = 0x078B_E9FF  # AT_HWCAP: CPUID leaf 1, EDX, as the CPU answers it
+    hwcap2: int = 2  # AT_HWCAP2: HWCAP2_FSGSBASE
     interactive: bool = False  # streams that are host terminals answer TCGETS and TIOCGWINSZ
     mounts: tuple[Mount, ...] = ()
     rlimits: dict[str, tuple[int, int]] = field(default_factory=dict)  # name without RLIMIT_ → (soft, hard)

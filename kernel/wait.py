@@ -1,7 +1,8 @@
 """What a sleeping handler yields.
 
 A blocking handler is a generator: `yield Block(...)` is where the task sleeps, the suspended generator *is* its kernel
-stack. A signal is thrown in as `Interrupted`, and becomes EINTR (or the handler's own value).
+stack. A signal is thrown in as `Interrupted`, and becomes EINTR (or the handler's own value, or one of the restart
+errnos below, which the guest never sees: kernel/task/delivery.py turns them into EINTR or a second try).
 """
 
 from collections.abc import Callable
@@ -18,3 +19,4 @@ class Block:
 
     ready: Callable[[], bool] | None = None
     deadline: int | None = None
+    why: str = ""  # what it waits for, in words: a deadlock names it

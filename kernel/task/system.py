@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kernel.mm.frames import Frames
     from kernel.mm.ram import Ram
     from kernel.probes import Probes
+    from kernel.task.futex import Waiter
     from kernel.task.task import Process, Task
 
 
@@ -25,7 +26,8 @@ class System:
     """
 
     __slots__ = (
-        "clock", "config", "cpu", "frames", "hostname", "probes", "processes", "ram", "rng", "tasks", "vfs",
+        "aslr", "at_random", "clock", "config", "cpu", "frames", "futexes", "hostname", "probes", "processes", "ram",
+        "rng", "tasks", "vfs",
     )  # fmt: skip
     vfs: Vfs  # set once by the Kernel, before the first task runs
 
@@ -37,7 +39,10 @@ class System:
         self.probes = probes
         self.clock = Clock(lambda: cpu.insns, config.boot_ns, config.epoch_ns)
         self.rng = Rng(config.seed, "random")
+        self.at_random = Rng(config.seed, "AT_RANDOM")
+        self.aslr = Rng(config.aslr or 0, "ASLR")
         self.hostname = config.hostname
+        self.futexes: list[Waiter] = []  # everybody who waits on a futex, oldest first
         self.tasks: dict[int, Task] = {}
         self.processes: dict[int, Process] = {}
 

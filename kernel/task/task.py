@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from kernel.task.timer import Itimer
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from kernel.fs.dentry import Path
     from kernel.fs.fdtable import FdTable
     from kernel.fs.path import FsContext
     from kernel.mm.mm import Mm
     from kernel.rlimit import Rlimits
+    from kernel.task.siginfo import SigInfo
     from kernel.task.signal import Pending, SigAction
     from kernel.task.system import System
     from kernel.wait import Block
@@ -52,9 +56,9 @@ class Process:
     """One thread group. `tasks` is never empty while it lives; `exit_status` is None exactly as long as it lives."""
 
     __slots__ = (
-        "actions", "children", "cred", "dumpable", "exe", "exit_status", "keep_caps", "nice", "no_new_privs",
-        "parent", "pending", "personality", "pgid", "pid", "rlimits", "sid", "start_ns", "subreaper", "tasks",
-        "thp_disabled",
+        "actions", "auxv", "children", "cred", "dumpable", "exe", "exit_status", "fatal", "itimers", "keep_caps",
+        "nice", "no_new_privs", "parent", "pending", "personality", "pgid", "pid", "rlimits", "sid", "start_ns",
+        "subreaper", "tasks", "thp_disabled",
     )  # fmt: skip
 
     def __init__(self, pid: int, rlimits: Rlimits, cred: Cred, pending: Pending) -> None:
@@ -66,7 +70,8 @@ class Process:
         self.cred = cred
         self.pending = pending
         self.actions: dict[int, SigAction] = {}  # absent: SIG_DFL
-        self.exe = ""  # path of the running program, undecodable bytes as surrogates
+        self.exe: Path | None = None  # the running program, as /proc/[pid]/exe leads to it
+        self.auxv = b""  # as /proc/[pid]/auxv shows it
         self.children: list[Process] = []
         self.tasks: list[Task] = []
         self.dumpable = 1
@@ -77,7 +82,9 @@ class Process:
         self.personality = 0
         self.nice = 0
         self.start_ns = 0  # CLOCK_BOOTTIME when it was made
+        self.itimers = [Itimer(), Itimer(), Itimer()]
         self.exit_status: ExitStatus | None = None
+        self.fatal: SigInfo | None = None  # the signal that killed it
 
     @property
     def ppid(self) -> int:
@@ -158,6 +165,10 @@ class Task:
     robust_list: int = 0
     rseq: Rseq = field(default_factory=Rseq)
     timerslack_ns: int = 50_000
+    trap_nr: int = 0  # the last exception, as a signal frame shows it: vector, error code, address
+    trap_error: int = 0
+    cr2: int = 0
+    ended: bool = False  # it will never run again
     pdeathsig: int = 0
     sleep: Sleep | None = None
     restart: RestartBlock | None = None

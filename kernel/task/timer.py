@@ -1,0 +1,60 @@
+"""Interval timers: alarm(2), setitimer(2). They fire at an exact instruction, since time is instructions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kernel.abi.signal import SIGALRM, SIGPROF, SIGVTALRM
+from kernel.task import signal
+from kernel.task.siginfo import kernel
+
+if TYPE_CHECKING:
+    from kernel.task.clock import Clock
+    from kernel.task.task import Process
+
+REAL, VIRTUAL, PROF = range(3)
+_SIGNALS = (SIGALRM, SIGVTALRM, SIGPROF)
+
+
+@dataclass(slots=True)
+class Itimer:
+    """One interval timer, in ns. `expires` is on its own clock (CLOCK_MONOTONIC for REAL, CPU time for the others);
+    0 means disarmed."""
+
+    expires: int = 0
+    interval: int = 0
+
+
+def now(clock: Clock, which: int) -> int:
+    return clock.monotonic_ns() if which == REAL else clock.cpu_ns()
+
+
+def remaining(clock: Clock, which: int, timer: Itimer) -> int:
+    """ns left, at least one tick of it while armed; 0 when disarmed."""
+    return max(timer.expires - now(clock, which), 1000) if timer.expires else 0
+
+
+def arm(process: Process, clock: Clock, which: int, value: int, interval: int) -> None:
+    """Fire in `value` ns, then every `interval` ns; `value` 0 disarms."""
+    process.itimers[which] = Itimer(now(clock, which) + value if value else 0, interval if value else 0)
+
+
+def next_insns(process: Process, clock: Clock) -> int | None:
+    """The instruction count at which the first timer fires, None when none is armed."""
+    first: int | None = None
+    for which, timer in enumerate(process.itimers):
+        if timer.expires:
+            at = clock.insns_at(timer.expires) if which == REAL else timer.expires
+            first = at if first is None else min(first, at)
+    return first
+
+
+def expire(process: Process, clock: Clock) -> None:
+    """Send the signal of each timer that is due, once, and arm it again."""
+    for which, timer in enumerate(process.itimers):
+        present = now(clock, which)
+        if timer.expires and timer.expires <= present:
+            missed = (present - timer.expires) // timer.interval + 1 if timer.interval else 0
+            timer.expires = timer.expires + missed * timer.interval if timer.interval else 0
+            signal.send(process, kernel(_SIGNALS[which]))
