@@ -138,6 +138,11 @@ class Errno(IntEnum):
     EOWNERDEAD = 130
     ENOTRECOVERABLE = 131
     ERFKILL = 132
+    # include/linux/errno.h: inside the kernel alone; the way back to user mode makes EINTR or a second try of them
+    ERESTARTSYS = 512
+    ERESTARTNOINTR = 513
+    ERESTARTNOHAND = 514
+    ERESTART_RESTARTBLOCK = 516
 
     @property
     def text(self) -> str:
@@ -285,6 +290,10 @@ TEXT: dict[int, str] = {
     Errno.EOWNERDEAD: "Owner died",
     Errno.ENOTRECOVERABLE: "State not recoverable",
     Errno.ERFKILL: "Operation not possible due to RF-kill",
+    Errno.ERESTARTSYS: "To be restarted if SA_RESTART is set",
+    Errno.ERESTARTNOINTR: "To be restarted",
+    Errno.ERESTARTNOHAND: "To be restarted if no handler",
+    Errno.ERESTART_RESTARTBLOCK: "Interrupted by signal",
 }
 
 EPERM = Errno.EPERM
@@ -417,4 +426,8 @@ EKEYREJECTED = Errno.EKEYREJECTED
 EOWNERDEAD = Errno.EOWNERDEAD
 ENOTRECOVERABLE = Errno.ENOTRECOVERABLE
 ERFKILL = Errno.ERFKILL
+ERESTARTSYS = Errno.ERESTARTSYS
+ERESTARTNOINTR = Errno.ERESTARTNOINTR
+ERESTARTNOHAND = Errno.ERESTARTNOHAND
+ERESTART_RESTARTBLOCK = Errno.ERESTART_RESTARTBLOCK
 EWOULDBLOCK = Errno.EAGAIN

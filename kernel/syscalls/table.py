@@ -1,6 +1,6 @@
 """The syscall table: @syscall enters a handler; its signature decodes the registers, calls it, and prints the call.
 
-Nothing is inspected at call time: an entry's decoder and renderer are compiled at its first use.
+Nothing is inspected at call time: an entry's decoder and text are compiled at its first use (render.py).
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from kernel.abi.args import Call, Kind, Result
-from kernel.abi.errno import EINTR, ENOSYS, TEXT, Errno, LinuxError
+from kernel.abi.errno import EINTR, ENOSYS, Errno, LinuxError
 from kernel.abi.nr import NAME, NR
 from kernel.events import Note, SyscallExit
+from kernel.syscalls.render import REFUSALS, Text, caller, decoder, scalar
 from kernel.wait import Block, Interrupted
 
 if TYPE_CHECKING:
@@ -29,45 +30,55 @@ class Restored(int):
     """A handler's value when it has set the registers itself (execve, rt_sigreturn): only the trace shows it."""
 
 
-class HexResult(Result):
+class _Hexadecimal(Result):
     def show(self, call: Call, value: int) -> str:
         return hex(value & M64)
 
 
 Decimal = Result()
-Hexadecimal = HexResult()
+Hexadecimal = _Hexadecimal()  # mmap, brk: the value is an address
 Never = Result()  # exit: traced before the handler runs, since nothing comes after it
 
 
 class Entry:
-    """One implemented syscall. `partly` says what is missing, "" when nothing is."""
+    """One implemented syscall. `partly` says what is missing, "" when nothing is; `doc` is its first line."""
 
     __slots__ = (
-        "call", "doc", "enter", "handler", "kinds", "leave", "module", "name", "names", "nr", "partly", "result",
+        "call", "decode", "doc", "handler", "kinds", "module", "name", "names", "nr", "partly", "ready", "result",
+        "scalar", "shows", "text",
     )  # fmt: skip
+    decode: Callable[..., tuple[int, ...]]
+    scalar: Callable[..., str] | None
+    text: Text
 
-    def __init__(self, handler: Handler, partly: str, result: Result) -> None:
+    def __init__(self, handler: Handler, partly: str, result: Result, shows: Callable[[Call], str] | None) -> None:
+        code = handler.__code__
         self.handler = handler
         self.name = handler.__name__.rstrip("_")
         self.nr = NR[self.name]
         self.module = handler.__module__
         self.partly = partly
         self.result = result
+        self.shows = shows
         self.doc = (handler.__doc__ or "").strip().partition("\n")[0]
-        names = handler.__code__.co_varnames[1 : handler.__code__.co_argcount]
+        names = code.co_varnames[1 : code.co_argcount]
         self.names = {name: i for i, name in enumerate(names)}
-        self.kinds = [_kind(handler, name, handler.__annotations__.get(name)) for name in names]
+        self.kinds = [_kind(handler, name) for name in names]
         self.call: Callable[..., Outcome] = self._first_call
-        self.enter: Callable[[Call], str] = self._first_enter
-        self.leave: Callable[[Call, str], str] | None = None
+        self.ready = False
 
     def _first_call(self, task: Task, *raw: int) -> Outcome:
-        self.call = _compile_call(self)
-        return self.call(task, *raw)
+        self.call = caller(self.kinds, self.handler)
+        outcome: Outcome = self.call(task, *raw)
+        return outcome
 
-    def _first_enter(self, call: Call) -> str:
-        self.enter, self.leave = _compile_text(self)
-        return self.enter(call)
+    def compile(self) -> None:
+        """Make what a trace needs; `ready` from then on."""
+        self.decode = decoder(self.kinds)
+        self.text = Text(self.name, self.kinds)
+        plain = self.result in (Decimal, Hexadecimal)
+        self.scalar = scalar(self.name, self.kinds) if plain and self.shows is None else None
+        self.ready = True
 
 
 TABLE: dict[int, Entry] = {}
@@ -76,12 +87,24 @@ TABLE: dict[int, Entry] = {}
 @overload
 def syscall(handler: H, /) -> H: ...
 @overload
-def syscall(*, partly: str = "", result: Result = Decimal) -> Callable[[H], H]: ...
-def syscall(handler: Any = None, /, *, partly: str = "", result: Result = Decimal) -> Any:
-    """Enter a handler under its name's number. TypeError when a parameter has no kind, or the entry exists."""
+def syscall(
+    *, partly: str = "", result: Result = Decimal, shows: Callable[[Call], str] | None = None
+) -> Callable[[H], H]: ...
+def syscall(
+    handler: Any = None,
+    /,
+    *,
+    partly: str = "",
+    result: Result = Decimal,
+    shows: Callable[[Call], str] | None = None,
+) -> Any:
+    """Enter a handler under its name's number.
+
+    `partly` says what is missing. `result` says how its value is printed. `shows` prints what no register says
+    (rt_sigreturn's mask). TypeError when a parameter has no kind, or the number has a handler already."""
 
     def enter(handler: H) -> H:
-        entry = Entry(handler, partly, result)
+        entry = Entry(handler, partly, result, shows)
         if entry.nr in TABLE:
             raise TypeError(f"{entry.name} is already in the table")
         TABLE[entry.nr] = entry
@@ -90,7 +113,8 @@ def syscall(handler: Any = None, /, *, partly: str = "", result: Result = Decima
     return enter if handler is None else enter(handler)
 
 
-def _kind(handler: Handler, name: str, annotation: Any) -> Kind:
+def _kind(handler: Handler, name: str) -> Kind:
+    annotation = handler.__annotations__.get(name)
     if isinstance(annotation, str):
         annotation = eval(annotation, sys.modules[handler.__module__].__dict__)
     kind = getattr(annotation, "__metadata__", (None,))[-1]
@@ -99,96 +123,13 @@ def _kind(handler: Handler, name: str, annotation: Any) -> Kind:
     return kind
 
 
-_FACTORIES: dict[str, Any] = {}
-
-
-def _factory(source: str) -> Any:
-    """The compiled expression; calls with the same shape share one."""
-    made = _FACTORIES.get(source)
-    if made is None:
-        made = _FACTORIES[source] = eval(source)
-    return made
-
-
-def _compile_call(entry: Entry) -> Callable[..., Outcome]:
-    decoded = [kind.decode.format(f"a{i}") for i, kind in enumerate(entry.kinds)]
-    source = f"lambda f: lambda task, a0, a1, a2, a3, a4, a5: f({', '.join(['task', *decoded])})"
-    made: Callable[..., Outcome] = _factory(source)(entry.handler)
-    return made
-
-
-def _compile_decode(entry: Entry) -> Callable[..., tuple[int, ...]]:
-    decoded = "".join(kind.decode.format(f"a{i}") + ", " for i, kind in enumerate(entry.kinds))
-    made: Callable[..., tuple[int, ...]] = _factory(f"lambda a0, a1, a2, a3, a4, a5: ({decoded})")
-    return made
-
-
-def _compile_text(entry: Entry) -> tuple[Callable[[Call], str], Callable[[Call, str], str] | None]:
-    """Two functions: the text up to the first argument that the call fills in, and the rest."""
-    first_after = next((i for i, kind in enumerate(entry.kinds) if kind.after), len(entry.kinds))
-    before = _compile_part(entry, range(first_after))
-    if first_after == len(entry.kinds):
-        return (lambda call: entry.name + "(" + before(call) + ")"), None
-    after = _compile_part(entry, range(first_after, len(entry.kinds)))
-    kept = [(i, kind.keeps) for i, kind in enumerate(entry.kinds) if kind.keeps]
-
-    def enter(call: Call) -> str:
-        for i, size in kept:
-            call.keep(call.args[i], size)
-        return entry.name + "(" + before(call)
-
-    def leave(call: Call, text: str) -> str:
-        rest = after(call)
-        return text + (", " if rest and not text.endswith("(") else "") + rest + ")"
-
-    return enter, leave
-
-
-def _compile_part(entry: Entry, positions: range) -> Callable[[Call], str]:
-    """`call → "a, b, c"` for those arguments."""
-    env: dict[str, Any] = {}
-    pieces: list[tuple[str, bool]] = []
-    for i in positions:
-        kind = entry.kinds[i]
-        if kind.expr:
-            for name, value in kind.env().items():
-                env[f"{name}{i}"] = value
-            pieces.append((kind.expr.format(value=f"a[{i}]", **{n: f"{n}{i}" for n in kind.env()}), False))
-        else:
-            env[f"show{i}"] = kind.show
-            pieces.append((f"show{i}(call, a[{i}])", True))
-    if not any(shown for _, shown in pieces):
-        body = ", ".join("{" + text.replace('"', "'") + "}" for text, _ in pieces)
-        source = f'lambda a: f"{body}"'
-        part = eval(source, env)
-        return lambda call: part(call.args)
-    listed = eval(f"lambda call, a: ({''.join(text + ', ' for text, _ in pieces)})", env)
-
-    def joined(call: Call) -> str:
-        return ", ".join([str(word) for word in listed(call, call.args) if word is not None])
-
-    return joined
-
-
-_ERRORS: dict[int, str] = {}
-
-
-def error_text(value: int) -> str:
-    """`-1 EINVAL (Invalid argument)` for a negative rax."""
-    text = _ERRORS.get(value)
-    if text is None:
-        text = _ERRORS[value] = f"-1 {Errno(-value).name} ({TEXT.get(-value, '')})"
-    return text
-
-
 def dispatch(task: Task, nr: int, a0: int, a1: int, a2: int, a3: int, a4: int, a5: int) -> Outcome:
     """Answer one syscall from its registers (unsigned 64 bits): rax as an int, None where registers must not be
     touched, or a generator that yields Blocks and returns one of the two."""
-    probes = task.system.probes
     entry = TABLE.get(nr)
     if entry is None:
         return _unknown(task, nr, (a0, a1, a2, a3, a4, a5))
-    if probes.wants(SyscallExit):
+    if task.system.probes.wants(SyscallExit):
         return _traced(task, entry, (a0, a1, a2, a3, a4, a5))
     try:
         value = entry.call(task, a0, a1, a2, a3, a4, a5)
@@ -199,49 +140,69 @@ def dispatch(task: Task, nr: int, a0: int, a1: int, a2: int, a3: int, a4: int, a
     return _settle(value, None)
 
 
-class _Trace:
-    """One call being traced, from its entry to its SyscallExit."""
+class Trace:
+    """One call being traced, from its entry to its SyscallExit. `why` is the reason of a refusal."""
 
-    __slots__ = ("call", "entry", "raw", "started", "task", "text", "why")
+    __slots__ = ("call", "entered", "entry", "raw", "slept", "task", "why")
 
-    def __init__(self, task: Task, entry: Entry, raw: tuple[int, ...]) -> None:
+    def __init__(self, task: Task, entry: Entry, raw: tuple[int, ...], text: str = "") -> None:
+        """`text`: where the call needs no memory to be printed, and is printed already."""
         self.task = task
         self.entry = entry
         self.raw = raw
         self.why = ""
-        self.call = Call(task, entry.names, _decode(entry)(*raw))
-        self.text = entry.enter(self.call)
-        self.started = task.system.clock.monotonic_ns()
+        self.slept = task.system.clock.slept
+        if text:
+            self.entered = text
+            return
+        self.call = Call(task, entry.names, entry.decode(*raw))
+        self.entered = entry.text.enter(self.call)
+        if entry.shows is not None:
+            self.entered += entry.shows(self.call)
 
     def finish(self, value: int | None) -> None:
         """Print the result, and tell the listeners."""
-        entry, call, errno = self.entry, self.call, None
-        call.value = value
-        text = entry.leave(call, self.text) if entry.leave else self.text
+        entry, text = self.entry, self.entered
+        errno = None
+        if entry.scalar is None:
+            self.call.value = value
+            text = entry.text.leave(self.call, text)
         if value is None:
             shown = "?"
         elif -4096 < value < 0:
-            shown, errno = error_text(value), Errno(-value)
+            shown, errno = REFUSALS[value]
+        elif entry.result is Decimal:
+            shown = str(value)
+        elif entry.result is Hexadecimal:
+            shown = hex(value & M64)
         else:
-            shown = entry.result.show(call, value)
-        now = self.task.system.clock.monotonic_ns()
-        self.task.system.probes.emit(SyscallExit(
-            now, self.task.tid, entry.nr, entry.name, self.raw, text, shown, value, errno, self.why, now - self.started
-        ))
+            shown = entry.result.show(self.call, value)
+        self._emit(text, shown, value, errno)
+
+    def unfinished(self) -> None:
+        """The task ended while the call slept."""
+        entered, text = self.entered, self.entry.text
+        entered = entered.removesuffix(")") if self.entry.scalar is not None else entered
+        self._emit(text.unfinished(entered), "?", None, None)
+
+    def _emit(self, text: str, shown: str, value: int | None, errno: Errno | None) -> None:
+        task, entry = self.task, self.entry
+        clock = task.system.clock
+        task.system.probes.emit(_exit_event(SyscallExit, (
+            clock.monotonic_ns(), task.tid, entry.nr, entry.name, self.raw, text, shown, value, errno, self.why,
+            clock.slept - self.slept,
+        )))  # fmt: skip
 
 
-_DECODERS: dict[int, Callable[..., tuple[int, ...]]] = {}
-
-
-def _decode(entry: Entry) -> Callable[..., tuple[int, ...]]:
-    made = _DECODERS.get(entry.nr)
-    if made is None:
-        made = _DECODERS[entry.nr] = _compile_decode(entry)
-    return made
+_exit_event = tuple.__new__  # a NamedTuple's own __new__ costs twice as much
 
 
 def _traced(task: Task, entry: Entry, raw: tuple[int, ...]) -> Outcome:
-    trace = _Trace(task, entry, raw)
+    if not entry.ready:
+        entry.compile()
+    if entry.scalar is not None:
+        return _traced_scalar(task, entry, raw, entry.scalar(*raw))
+    trace = Trace(task, entry, raw)
     if entry.result is Never:
         trace.finish(None)
         entry.call(task, *raw)
@@ -249,15 +210,36 @@ def _traced(task: Task, entry: Entry, raw: tuple[int, ...]) -> Outcome:
     try:
         value = entry.call(task, *raw)
     except LinuxError as error:
-        trace.why = error.why
-        value = -error.errno
+        return _refused(error, trace)
+    if value.__class__ is int:
+        trace.finish(value)
+        return value
+    return _settle(value, trace)
+
+
+def _traced_scalar(task: Task, entry: Entry, raw: tuple[int, ...], text: str) -> Outcome:
+    """The short way for a call whose text needs no memory and that does not sleep: no Trace is made."""
+    system = task.system
+    slept = system.clock.slept
+    errno, why = None, ""
+    try:
+        value = entry.call(task, *raw)
+    except LinuxError as error:
+        value, why = -error.errno, error.why
     if value.__class__ is not int:
-        return _settle(value, trace)
-    trace.finish(value)
+        return _settle(value, Trace(task, entry, raw, text))
+    if -4096 < value < 0:
+        shown, errno = REFUSALS[value]
+    else:
+        shown = hex(value & M64) if entry.result is Hexadecimal else str(value)
+    clock = system.clock
+    system.probes.emit(_exit_event(SyscallExit, (
+        clock.monotonic_ns(), task.tid, entry.nr, entry.name, raw, text, shown, value, errno, why, clock.slept - slept
+    )))  # fmt: skip
     return value
 
 
-def _settle(value: Outcome, trace: _Trace | None) -> Outcome:
+def _settle(value: Outcome, trace: Trace | None) -> Outcome:
     """What is not a plain int: None, Restored, an int of a class of its own, or a generator."""
     if value is None or isinstance(value, int):
         if trace is not None:
@@ -272,14 +254,14 @@ def _settle(value: Outcome, trace: _Trace | None) -> Outcome:
     return _asleep(value, block, trace)
 
 
-def _refused(error: LinuxError, trace: _Trace | None) -> int:
+def _refused(error: LinuxError, trace: Trace | None) -> int:
     if trace is not None:
         trace.why = error.why
         trace.finish(-error.errno)
     return -error.errno
 
 
-def _asleep(handler: Sleep, block: Block, trace: _Trace | None) -> Sleep:
+def _asleep(handler: Sleep, block: Block, trace: Trace | None) -> Sleep:
     """Drive a handler that went to sleep; a signal (Interrupted) it does not catch is EINTR."""
     try:
         while True:
@@ -297,22 +279,23 @@ def _asleep(handler: Sleep, block: Block, trace: _Trace | None) -> Sleep:
         return _refused(error, trace)
     except Interrupted:
         return _refused(LinuxError(EINTR, "a signal arrived while the call was asleep"), trace)
+    except GeneratorExit:
+        if trace is not None:
+            trace.unfinished()
+        raise
 
 
 def _unknown(task: Task, nr: int, raw: tuple[int, ...]) -> int:
-    """No handler: ENOSYS, said in the trace."""
-    probes = task.system.probes
-    name = NAME.get(nr)
+    """No handler: ENOSYS, said in the trace; the arguments are shown as they came."""
+    system, name = task.system, NAME.get(nr)
     why = f"{name} is not implemented" if name else f"there is no syscall {nr}"
-    now = task.system.clock.monotonic_ns()
-    if probes.wants(SyscallExit):
-        shown = name or f"syscall_{nr:#x}"
+    shown = name or f"syscall_{nr & 0xFFFFFFFF:#x}"
+    now = system.clock.monotonic_ns()
+    if system.probes.wants(SyscallExit):
         text = f"{shown}({', '.join(hex(a) if a else '0' for a in raw)})"
-        probes.emit(SyscallExit(
-            now, task.tid, nr, shown, raw, text, error_text(-ENOSYS), -ENOSYS, ENOSYS, why, 0
-        ))
-    elif probes.wants(Note):
-        probes.emit(Note(now, task.tid, why))
+        system.probes.emit(SyscallExit(
+            now, task.tid, nr, shown, raw, text, REFUSALS[-ENOSYS][0], -ENOSYS, ENOSYS, why, 0
+        ))  # fmt: skip
+    elif system.probes.wants(Note):
+        system.probes.emit(Note(now, task.tid, why))
     return -ENOSYS
-
-
