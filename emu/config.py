@@ -75,7 +75,7 @@ class RunConfig:
     max_instructions: int | None = None
     interactive: bool = False
     native: bool | None = None  # None: the C hooks if they are there; False: never; True: or fail
-    trace: str = "all"  # as after strace's `-e trace=`
+    trace: str = "none"  # as after strace's `-e trace=`
     argv0: str | None = None
     page_faults: bool = field(default=False)  # record PageFault events too
 

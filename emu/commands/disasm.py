@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Iterator
 
 from emu.commands import Refusal, open_elf
+from emu.disassembly import annotate, listing
 from emu.elf import Elf
-from emu.report.instruction import annotate, listing
 from emu.symbols import Symbols
 
 NAME, HELP = "disasm", "disassemble a program, or one function of it"

@@ -61,14 +61,10 @@ def facts(elf: Elf) -> Iterator[tuple[str, str]]:
     yield "segments", f"{len(elf.segments)}"
     for segment in elf.segments:
         name = PT_NAMES.get(segment.type, f"{segment.type:#x}")
-        sizes = f"file {segment.filesz:#x}" + (
-            f", memory {segment.memsz:#x}" if segment.memsz != segment.filesz else ""
-        )
+        more = f", memory {segment.memsz:#x}" if segment.memsz != segment.filesz else ""
         where = f"{segment.vaddr:#010x}-{segment.end:#010x}"
-        yield (
-            "",
-            f"{name:<13} {where}  {segment.perms}  offset {segment.offset:#08x}  {sizes}  align {segment.align:#x}",
-        )
+        place = f"offset {segment.offset:#08x}  file {segment.filesz:#x}{more}"
+        yield "", f"{name:<13} {where}  {segment.perms}  {place}  align {segment.align:#x}"
     yield "stack", _stack(elf)
     yield "TLS", _tls(elf)
     yield "RELRO", _relro(elf)
@@ -156,6 +152,7 @@ _SIGNS = (
     (b"__init_libc", "musl"),
     (b"__libc_setup_tls", "glibc"),
     (b"dietlibc", "dietlibc"),
+    (b"GLIBC_TUNABLES", "glibc"),
 )
 
 

@@ -41,21 +41,16 @@ def decode(code: bytes, va: int) -> Instruction | None:
     return Instruction(va, bytes(insn.bytes), f"{insn.mnemonic} {insn.op_str}".strip(), _extension(insn))
 
 
+_EXTENSIONS = {"avx2": "AVX2", "avx": "AVX", "fma": "FMA", "fma4": "FMA4", "f16c": "F16C", "xop": "XOP"}
+
+
 def _extension(insn: CsInsn) -> str:
     """AVX and its kin: what is encoded with a VEX or EVEX prefix and is not BMI."""
-    groups = {insn.group_name(group) for group in insn.groups}
-    for group in sorted(groups, reverse=True):
-        if group.lower().startswith("avx512"):
-            return "AVX-512"
-    for group, name in (
-        ("avx2", "AVX2"),
-        ("avx", "AVX"),
-        ("fma", "FMA"),
-        ("fma4", "FMA4"),
-        ("f16c", "F16C"),
-        ("xop", "XOP"),
-    ):
-        if group in {each.lower() for each in groups}:
+    groups = {insn.group_name(group).lower() for group in insn.groups}
+    if any(group.startswith("avx512") for group in groups):
+        return "AVX-512"
+    for group, name in _EXTENSIONS.items():
+        if group in groups:
             return name
     if any(word in insn.op_str for word in ("ymm", "zmm")):
         return "AVX"

@@ -1,0 +1,311 @@
+"""Run guests from Python: `emu.run("./a.out", ["1"]).stdout`. One at a time; as many after each other as you like."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from emu.config import ConfigError, RunConfig, env_pairs, parse_mount, parse_size
+from emu.interrupts import Interrupts
+from emu.machine import Machine, Stopped
+from emu.outcome import Counters, Death
+from emu.stdio import Capture, FileSource, FileTarget, Source, host_stream
+from emu.trace.events import Note, PageFault, SyscallExit
+from emu.trace.recorder import TRACED, Failure, Listed, Recorder, Sink
+from kernel.abi.errno import LinuxError
+from kernel.abi.signal import signame
+from kernel.config import Mount
+from kernel.fs.stream import Stream
+from kernel.probes import Probes
+
+PROGRAM_LIMIT = 1 << 32
+
+
+class ProgramError(Exception):
+    """The program cannot be run: no such file, not an ELF, dynamic, truncated … One line says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a guest did. Exactly one of `exit_status` and `signal` is set when it ended by itself, neither when a limit
+    of the run ended it (`stopped` says which)."""
+
+    exit_status: int | None
+    signal: int | None
+    stopped: Stopped
+    stdout: bytes  # what it wrote to descriptor 1; b"" where that was sent elsewhere
+    stderr: bytes
+    counters: Counters
+    syscalls: dict[str, int]  # calls by name, of those traced; empty without `trace`
+    events: list[object]  # kernel.events, in order; empty without `trace`
+    notes: list[str]  # what a reader of the run must know: an OOM kill, a call that is not modelled
+    death: Death | None  # the post-mortem, where a fault or abort killed it
+    core_dumped: bool = False
+    failures: list[Failure] = field(default_factory=list)  # sinks that could not write
+
+    @property
+    def returncode(self) -> int:
+        """As a shell shows it: the exit status, 128+n for signal n, 124 for a limit."""
+        if self.signal is not None:
+            return 128 + self.signal
+        return 124 if self.exit_status is None else self.exit_status
+
+    @property
+    def signal_name(self) -> str:
+        """`SIGSEGV`; "" when no signal killed it."""
+        return "" if self.signal is None else signame(self.signal)
+
+
+class SyscallState(NamedTuple):
+    """One row of the x86-64 table. `state` is "yes", "partly" or "no"; `missing` says what a partial one lacks."""
+
+    nr: int
+    name: str
+    state: str
+    missing: str
+
+
+def syscall_table() -> list[SyscallState]:
+    """Every x86-64 syscall by number, and how far it is implemented."""
+    from kernel.abi.nr import NR
+    from kernel.syscalls import load
+    from kernel.syscalls.table import TABLE
+
+    load()
+    rows = []
+    for name, nr in sorted(NR.items(), key=lambda item: item[1]):
+        entry = TABLE.get(nr)
+        state = "no" if entry is None else "partly" if entry.partly else "yes"
+        rows.append(SyscallState(nr, name, state, entry.partly if entry else ""))
+    return rows
+
+
+def run(
+    program: str | os.PathLike[str],
+    argv: Iterable[str | bytes] = (),
+    *,
+    stdin: bytes | BinaryIO | int | None = b"",
+    stdout: BinaryIO | int | None = None,
+    stderr: BinaryIO | int | None = None,
+    env: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    memory: int | str = 4 << 30,
+    mounts: Iterable[Mount | str] = (),
+    trace: str | None = None,
+    page_faults: bool = False,
+    sinks: Sequence[Sink] = (),
+    seed: int = 0,
+    aslr: int | None = None,
+    epoch: float = 1_750_000_000,
+    uid: int = 1000,
+    gid: int | None = None,
+    hostname: str = "heapscope",
+    cwd: str = "/",
+    rlimits: Mapping[str, tuple[int, int]] | None = None,
+    timeout: float | None = None,
+    max_instructions: int | None = None,
+    native: bool | None = None,
+) -> Run:
+    """Run the static x86-64 Linux program at host path `program`, with `argv` after argv[0], to its end.
+
+    `stdin` is bytes, a binary file, or a descriptor; `stdout` and `stderr` are captured unless a binary file or
+    descriptor is given. `env` is the whole environment, empty by default. `memory` is guest RAM in bytes or as "64M";
+    `mounts` are `Mount`s or "HOST:GUEST[:rw]". `trace` (as after `strace -e trace=`: "all", "memory", "!brk") collects
+    events and counts syscalls; `page_faults` adds kernel.events.PageFault; `sinks` get the same events, live.
+    `timeout` is in wall seconds, `max_instructions` is exact. The rest is as the options of `heapscope run`.
+
+    Raises ProgramError when the program cannot be run, ConfigError for a knob that cannot be. A guest's own failure is
+    no exception: look at the Run.
+    """
+    config = RunConfig(
+        memory=parse_size(memory) if isinstance(memory, str) else memory,
+        seed=seed,
+        aslr=aslr,
+        epoch=epoch,
+        env=env_pairs(env),
+        mounts=tuple(parse_mount(mount) if isinstance(mount, str) else mount for mount in mounts),
+        uid=uid,
+        gid=uid if gid is None else gid,
+        hostname=hostname,
+        cwd=cwd,
+        rlimits=tuple((name, soft, hard) for name, (soft, hard) in (rlimits or {}).items()),
+        timeout=timeout,
+        max_instructions=max_instructions,
+        native=native,
+        trace="none" if trace is None else trace,
+        page_faults=page_faults,
+    )
+    return run_config(program, argv, config, stdin=stdin, stdout=stdout, stderr=stderr, sinks=sinks)
+
+
+_busy = False
+
+
+def run_config(
+    program: str | os.PathLike[str],
+    argv: Iterable[str | bytes],
+    config: RunConfig,
+    *,
+    stdin: bytes | BinaryIO | int | None = b"",
+    stdout: BinaryIO | int | None = None,
+    stderr: BinaryIO | int | None = None,
+    sinks: Sequence[Sink] = (),
+    attended: bool = False,
+) -> Run:
+    """`run` with a ready RunConfig. `attended` is the command line's: events go to `sinks` only, and a sink whose
+    reader has gone away (a closed pipe) ends the run."""
+    global _busy
+    if _busy:
+        raise RuntimeError("a guest is running already: one process runs one guest at a time")
+    _busy = True
+    try:
+        path = os.fspath(program)
+        content = read_program(path)
+        arguments = [os.fsencode(path), *(os.fsencode(word) for word in argv)]
+        with Interrupts(config.timeout, interactive=config.interactive) as interrupts:
+            streams = _Streams(stdin, stdout, stderr, interrupts)
+            return _one_run(path, content, arguments, config, streams, interrupts, sinks, attended)
+    finally:
+        _busy = False
+
+
+class _Streams:
+    """The guest's three standard streams, and what was captured of them."""
+
+    def __init__(
+        self,
+        stdin: bytes | BinaryIO | int | None,
+        stdout: BinaryIO | int | None,
+        stderr: BinaryIO | int | None,
+        interrupts: Interrupts,
+    ) -> None:
+        self.captured = (Capture(), Capture())
+        self.all: tuple[Stream, Stream, Stream] = (
+            _source(stdin, interrupts),
+            _target(stdout, self.captured[0], interrupts),
+            _target(stderr, self.captured[1], interrupts),
+        )
+
+
+def _source(stdin: bytes | BinaryIO | int | None, interrupts: Interrupts) -> Stream:
+    if isinstance(stdin, int):
+        return host_stream(stdin, interrupts)
+    if stdin is None or isinstance(stdin, (bytes, bytearray, memoryview)):
+        return Source(bytes(stdin or b""))
+    return FileSource(stdin)
+
+
+def _target(target: BinaryIO | int | None, capture: Capture, interrupts: Interrupts) -> Stream:
+    if target is None:
+        return capture
+    return host_stream(target, interrupts) if isinstance(target, int) else FileTarget(target)
+
+
+def _one_run(
+    path: str,
+    content: bytes,
+    argv: list[bytes],
+    config: RunConfig,
+    streams: _Streams,
+    interrupts: Interrupts,
+    sinks: Sequence[Sink],
+    attended: bool,
+) -> Run:
+    probes = Probes()
+    recorder = Recorder(probes)
+    notes, listed = Listed(), Listed()
+    recorder.attach(notes, (Note,))
+    shown = config.filter
+    kinds = (*TRACED, PageFault) if config.page_faults else TRACED
+    for sink in sinks if attended or shown.nothing else (*sinks, listed):
+        recorder.attach(sink, kinds, shown)
+    machine = _machine(config, streams, probes)
+    try:
+        _boot(machine, path, content, argv)
+        stopped = machine.run(interrupts, (lambda: recorder.unread) if attended else None)
+        counters, death = machine.counters(), _death(machine)
+    finally:
+        recorder.close()
+        machine.close()
+    status = machine.kernel.exit_status
+    return Run(
+        exit_status=status.code if status and not status.sig else None,
+        signal=status.sig if status and status.sig else None,
+        stopped=stopped,
+        stdout=bytes(streams.captured[0].written),
+        stderr=bytes(streams.captured[1].written),
+        counters=counters,
+        syscalls=_counts(listed.events),
+        events=listed.events,
+        notes=[note.text for note in notes.events if isinstance(note, Note)],
+        death=death,
+        core_dumped=bool(status and status.core),
+        failures=recorder.failures,
+    )
+
+
+def _machine(config: RunConfig, streams: _Streams, probes: Probes) -> Machine:
+    try:
+        return Machine(config, streams.all, probes)
+    except LinuxError as refused:  # a mount that cannot be made
+        raise ConfigError(refused.why or str(refused)) from None
+
+
+def _boot(machine: Machine, path: str, content: bytes, argv: list[bytes]) -> None:
+    try:
+        machine.boot(path, content, argv)
+    except LinuxError as refused:
+        raise ProgramError(f"{path}: {refused.why or refused.errno.name}") from None
+
+
+def _death(machine: Machine) -> Death | None:
+    info = machine.kernel.fatal
+    if info is None:
+        return None
+    from emu.autopsy import EXAMINED, examine
+
+    if info.sig not in EXAMINED:
+        return None
+    return examine(machine.kernel.current, info)
+
+
+def _counts(events: list[object]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for event in events:
+        if isinstance(event, SyscallExit):
+            counts[event.name] = counts.get(event.name, 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def read_program(path: str) -> bytes:
+    """The bytes of the file to run. Raises ProgramError for what is no readable, executable, regular file."""
+    try:
+        file = Path(path)
+        if file.is_dir():
+            raise ProgramError(f"{path}: a directory, not a program")
+        if not file.is_file() and file.exists():
+            raise ProgramError(f"{path}: not a regular file")
+        if file.stat().st_size > PROGRAM_LIMIT:
+            raise ProgramError(f"{path}: larger than {PROGRAM_LIMIT >> 30} GiB")
+        if not file.stat().st_mode & 0o111:
+            raise ProgramError(f"{path}: not executable (chmod +x it)")
+        return file.read_bytes()
+    except OSError as error:
+        raise ProgramError(f"{path}: {error.strerror or error}") from None
+    except ValueError as error:  # a NUL byte in the name
+        raise ProgramError(f"{path!r}: {error}") from None
+
+
+__all__ = [
+    "ConfigError",
+    "ProgramError",
+    "Run",
+    "RunConfig",
+    "Stopped",
+    "SyscallState",
+    "run",
+    "run_config",
+    "syscall_table",
+]

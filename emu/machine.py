@@ -1,0 +1,117 @@
+"""Machine: one kernel over one CPU, and the trap loop that runs a guest to its end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from emu.config import RunConfig
+from emu.cpu.engine import UnicornCpu
+from emu.interrupts import Interrupts
+from emu.outcome import Counters
+from kernel.cpu import TrapKind
+from kernel.kernel import Kernel
+from kernel.kernel import Outcome as KernelOutcome
+from kernel.mm.mm import COW, MAJ_FLT, MIN_FLT
+from kernel.mm.ram import Ram
+from kernel.probes import Probes
+
+if TYPE_CHECKING:
+    from kernel.fs.vfs import Streams
+
+PAGE = 4096
+
+
+class Stopped(Enum):
+    """Why a run ended."""
+
+    BY_ITSELF = "the guest exited, or a signal killed it"
+    TIMEOUT = "the time limit"
+    INSTRUCTIONS = "the instruction limit"
+    DEADLOCK = "everything sleeps, and nothing will wake it"
+    HARD = "interrupted twice"
+    UNREAD = "nobody reads the trace any more"
+
+
+class Machine:
+    """One simulated machine. `boot` puts a program in it, `run` takes it to its end; its memory can be looked at until
+    `close`, which must come before the next Machine of the process runs."""
+
+    def __init__(self, config: RunConfig, streams: Streams, probes: Probes) -> None:
+        self.config = config
+        self.ram = Ram(config.memory)
+        self.cpu = UnicornCpu(self.ram, native=config.native)
+        self.kernel = Kernel(config.kernel(), self.cpu, self.ram, probes, streams)
+
+    def boot(self, program: str, content: bytes, argv: list[bytes]) -> None:
+        """Load the ELF file `content`, known to the host as `program`. Raises kernel.task.elf.ExecError."""
+        name = os.fsencode(guest_path(program, self.config))
+        self.kernel.boot(content, name, argv, self.config.environ, os.fsencode(program))
+
+    def run(self, interrupts: Interrupts, unread: Callable[[], bool] | None = None) -> Stopped:
+        """The trap loop. What the guest does to itself is its end; what we do to it is in the value.
+
+        `unread` is asked now and then: true ends the run."""
+        kernel, cpu, limit = self.kernel, self.cpu, self.config.max_instructions
+        while kernel.running:
+            until = kernel.until
+            at_limit = limit is not None and (until is None or limit <= until)
+            trap = cpu.run(kernel, limit if at_limit else until)
+            if at_limit and trap.kind is TrapKind.DEADLINE:
+                return Stopped.INSTRUCTIONS
+            if interrupts.hard:
+                return Stopped.HARD
+            if unread is not None and unread():
+                return Stopped.UNREAD
+            if interrupts.timed_out:
+                return Stopped.TIMEOUT
+            while (sig := interrupts.take()) is not None:
+                kernel.interrupt(sig)
+            kernel.handle(trap)
+        return Stopped.DEADLOCK if kernel.outcome is KernelOutcome.DEADLOCK else Stopped.BY_ITSELF
+
+    def counters(self) -> Counters:
+        """As of now; to be asked before `close`."""
+        mm = self.kernel.current.mm
+        if mm is None:
+            return Counters(instructions=self.cpu.insns)
+        mm.update_hiwater()
+        counts = mm.counters
+        clock = self.kernel.system.clock
+        return Counters(
+            instructions=self.cpu.insns,
+            faults={"COW": counts[COW]},
+            minor_faults=counts[MIN_FLT],
+            major_faults=counts[MAJ_FLT],
+            rss=mm.rss * PAGE,
+            peak_rss=mm.hiwater_rss * PAGE,
+            vsz=mm.total_vm * PAGE,
+            peak_vsz=mm.hiwater_vm * PAGE,
+            start_brk=mm.start_brk,
+            brk=mm.brk,
+            mappings=mm.map_count,
+            ram_used=self.kernel.system.frames.used * PAGE,
+            virtual_ns=clock.monotonic_ns() - clock.boot_ns,
+        )
+
+    def close(self) -> None:
+        """Give the guest's memory back."""
+        self.kernel.close()
+
+
+def guest_path(program: str, config: RunConfig) -> str:
+    """Where in the guest's tree the host's file `program` stands: in a mount that holds it, else /NAME, away from what
+    is mounted."""
+    host = os.path.realpath(program)
+    for mount in config.mounts:
+        folder = os.path.realpath(mount.host)
+        if os.path.commonpath((host, folder)) == folder:
+            return os.path.normpath(f"{mount.guest}/{os.path.relpath(host, folder)}")
+    name = os.path.basename(host)
+    covered = [os.path.normpath(mount.guest) for mount in config.mounts]
+    for place in (f"/{name}", f"/tmp/{name}"):
+        if not any(place == guest or place.startswith(guest.rstrip("/") + "/") for guest in covered):
+            return place
+    return f"/{name}"
