@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel.abi.limits import PAGE_SHIFT, PAGE_SIZE
+from kernel.fs.dentry import full_name
+from kernel.mm.pte import ANON, HERE
+from kernel.mm.vma import SHARED
 
 if TYPE_CHECKING:
+    from kernel.fs.dentry import Path
     from kernel.mm.frames import Frames
     from kernel.mm.mm import Mm
     from kernel.mm.ram import Ram
@@ -22,18 +26,25 @@ class PageCache:
     Bytes of the last page past `size` are zero.
     """
 
-    __slots__ = ("frames", "identity", "mappings", "name", "pages", "ram", "size")
+    __slots__ = ("frames", "identity", "mappings", "pages", "place", "ram", "size")
+    shmem = False  # do its resident pages count as RssShmem (tmpfs), not as RssFile?
 
-    def __init__(self, ram: Ram, frames: Frames, name: str, identity: tuple[int, int, int]) -> None:
+    def __init__(self, ram: Ram, frames: Frames, identity: tuple[int, int, int]) -> None:
+        """`identity` is (major, minor, inode) for /proc/[pid]/maps."""
         self.ram = ram.bytes
         self.frames = frames
-        self.name = name
         self.identity = identity
+        self.place: Path | None = None  # where it was opened by whoever mapped it last
         self.size = 0
         self.pages: dict[int, int] = {}
         self.mappings: dict[int, tuple[Mm, Vma]] = {}  # by id(vma)
 
     # Mappable
+    @property
+    def name(self) -> str:
+        """The path that /proc/[pid]/maps shows; it follows renames and says when the name is gone."""
+        return "" if self.place is None else full_name(self.place).decode("utf-8", "surrogateescape")
+
     def frame(self, index: int, write: bool) -> int | None:
         pfn = self.pages.get(index)
         if pfn is None:
@@ -130,10 +141,17 @@ class PageCache:
                 pa = (pfn << PAGE_SHIFT) + offset
                 ram[pa : pa + take] = view[done : done + take]
                 done += take
+                if pfn in self.frames.code:
+                    self.code_changed()
         finally:
             if pos + done > self.size and done:
                 self.size = pos + done
         return done
+
+    def code_changed(self) -> None:
+        """Bytes that are mapped for execution were replaced."""
+        for mm, _ in self.mappings.values():
+            mm.code()
 
     def drop(self, first: int, last: int | None = None) -> None:
         """Let go of pages [first, last) (None: to the end); mappings of them were zapped before."""
@@ -148,11 +166,19 @@ class PageCache:
 
     def zap(self, first: int, last: int | None, *, private: bool) -> None:
         """Unmap pages [first, last) wherever they are mapped; `private` copies too (truncation, not hole punching)."""
+        from kernel.mm.zap import zap_range
+
         for mm, vma in list(self.mappings.values()):
             start = max(vma.start, vma.start + (first - vma.pgoff << PAGE_SHIFT))
             end = vma.end if last is None else min(vma.end, vma.start + (last - vma.pgoff << PAGE_SHIFT))
-            if start < end:
-                mm.zap_mapped(start, end, private=private)
+            if start >= end:
+                continue
+            if private or vma.flags & SHARED:
+                zap_range(mm, vma, start, end, guards=False)
+                continue
+            for va in range(start, end, PAGE_SIZE):
+                if mm.page_table.entry(va) & (HERE | ANON) == HERE:
+                    zap_range(mm, vma, va, va + PAGE_SIZE, guards=False)
 
     def truncate(self, size: int) -> None:
         """Set the size. Pages past the end go, mappings of them with them; the tail of the last page is zeroed."""

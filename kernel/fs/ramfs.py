@@ -90,9 +90,10 @@ class RamPages(PageCache):
     """The pages of a RamFile, charged to its file system."""
 
     __slots__ = ("file",)
+    shmem = True
 
-    def __init__(self, file: RamFile, name: str) -> None:
-        super().__init__(file.fs.ram, file.fs.frames, name, (0, file.fs.dev, file.ino))
+    def __init__(self, file: RamFile) -> None:
+        super().__init__(file.fs.ram, file.fs.frames, (0, file.fs.dev, file.ino))
         self.file = file
 
     def add(self, index: int) -> int:
@@ -122,11 +123,11 @@ class RamPages(PageCache):
 class RamFile(RamNode):
     """A regular file. Its pages live while it has a name, an open description or a mapping."""
 
-    __slots__ = ("opens", "pages", "seals", "writers")
+    __slots__ = ("opens", "pages", "seals")
 
     def __init__(self, fs: RamFs, mode: int, uid: int = 0, gid: int = 0) -> None:
         super().__init__(fs, mode, uid, gid)
-        self.pages = RamPages(self, "")
+        self.pages = RamPages(self)
         self.opens = 0
         self.seals = 1  # F_SEAL_SEAL: only a memfd that asked for it can be sealed
 
@@ -198,6 +199,7 @@ class RamOpen(File):
         return found
 
     def mappable(self) -> Mappable:
+        self.pages.place = self.path
         return self.pages
 
     def allocate(self, mode: int, offset: int, length: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kernel.abi.errno import LinuxError
 from kernel.abi.fcntl import S_IFDIR, S_IFREG, Open
 from kernel.fs.chardev import CharDev, FullFile, NullFile, RandomFile, ZeroFile, no_tty
 from kernel.fs.dentry import Dentry, Mount, Path, full_name
@@ -154,10 +155,17 @@ class Vfs:
         child = make_at(parent.dentry, last, inode)
         return Path(parent.mount, child)
 
+    def place_file(self, name: bytes) -> None:
+        """Something to mount a single file on."""
+        try:
+            self.find(name)
+        except LinuxError:
+            self.write_file(name, b"")
+
     def mount(self, fs: FileSystem, root: Dentry, at: bytes, source: str, *, readonly: bool = False,
               noexec: bool = False) -> Mount:  # fmt: skip
-        """Mount `fs` at the directory `at`, which is made where it is missing."""
-        place = self.make_dirs(at)
+        """Mount `fs` at `at`: a directory, which is made where it is missing, or for a single file a file."""
+        place = self.make_dirs(at) if root.inode.is_dir else self.find(at)
         mount = Mount(len(self.mounts) + 1, fs, root, place, source)
         mount.readonly = readonly
         mount.noexec = noexec

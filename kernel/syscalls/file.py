@@ -172,12 +172,10 @@ def _statx_of(place: Place, mask: int) -> bytes:
     got = 0x7FF | (mask & BTIME) | MNT_ID
     root = MOUNT_ROOT if place.dentry is place.mount.root and not place.mount.internal else 0
     return Statx(
-        stx_mask=got, stx_blksize=inode.blksize, stx_attributes=root, stx_nlink=inode.nlink, stx_uid=inode.uid,
-        stx_gid=inode.gid, stx_mode=inode.mode, stx_ino=inode.ino, stx_size=inode.size, stx_blocks=inode.blocks,
-        stx_attributes_mask=MOUNT_ROOT | 0x203000, stx_atime=stamp(inode.atime),
-        stx_btime=stamp(inode.btime if mask & BTIME else 0), stx_ctime=stamp(inode.ctime),
-        stx_mtime=stamp(inode.mtime), stx_rdev_major=rdev >> 8 & 0xFFF,
-        stx_rdev_minor=rdev & 0xFF | rdev >> 12 & ~0xFF, stx_dev_minor=inode.fs.dev, stx_mnt_id=place.mount.id,
+        got, inode.blksize, root, inode.nlink, inode.uid, inode.gid, inode.mode, 0, inode.ino, inode.size,
+        inode.blocks, MOUNT_ROOT | 0x203000, stamp(inode.atime), stamp(inode.btime if mask & BTIME else 0),
+        stamp(inode.ctime), stamp(inode.mtime), rdev >> 8 & 0xFFF, rdev & 0xFF | rdev >> 12 & ~0xFF, 0, inode.fs.dev,
+        place.mount.id, 0, 0, (0,) * 12,
     ).pack()  # fmt: skip
 
 
