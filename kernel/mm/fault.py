@@ -26,10 +26,10 @@ class Fault(Enum):
     OK = "ok"
     MAPERR = "maperr"
     ACCERR = "accerr"
-    ADRERR = "adrerr"
+    BUS = "bus"
 
 
-OK, MAPERR, ACCERR, ADRERR = Fault.OK, Fault.MAPERR, Fault.ACCERR, Fault.ADRERR
+OK, MAPERR, ACCERR, BUS = Fault.OK, Fault.MAPERR, Fault.ACCERR, Fault.BUS
 
 
 def handle_mm_fault(mm: Mm, va: int, access: Access) -> Fault:
@@ -106,7 +106,7 @@ def _write_protected(mm: Mm, vma: Vma, va: int, index: int, entry: int) -> Fault
         assert vma.mappable is not None
         shared = vma.mappable.frame(vma.page_index(va), True)
         if shared is None:
-            return ADRERR
+            return BUS
         frames.put(shared)
         assert shared == pfn
         mm.words[index] = entry | W | D | A | SOFT_DIRTY
@@ -147,7 +147,7 @@ def _file(mm: Mm, vma: Vma, va: int, access: Access, index: int) -> Fault:
     private = not vma.flags & SHARED
     pfn = vma.mappable.frame(vma.page_index(va), write and not private)
     if pfn is None:
-        return ADRERR
+        return BUS
     if write and private:
         if not vma.anon_vma:
             prepare_anon_vma(mm, vma)

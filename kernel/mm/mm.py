@@ -132,6 +132,19 @@ class Mm:
         if vma.mappable is not None:
             vma.mappable.removed(self, vma)
 
+    def zap_mapped(self, start: int, end: int, *, private: bool) -> None:
+        """The mappable behind [start, end), a part of one VMA, drops these pages (truncation): so do the PTEs.
+        `private`: this mm's private copies of them too."""
+        from kernel.mm.zap import zap_file, zap_range
+
+        vma = self.vmas.find(start)
+        if vma is not None and start < end:
+            self.update_hiwater()
+            if private:
+                zap_range(self, vma, start, min(end, vma.end), guards=False)
+            else:
+                zap_file(self, vma, start, min(end, vma.end))
+
     def destroy(self) -> None:
         """Unmap everything and free all tables (exit_mmap). The Mm cannot be used again."""
         from kernel.mm.map import unmap_all

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kernel.mm.mm import Mm
 
 
-def mprotect(mm: Mm, start: int, end: int, prot: int, *, growsdown: bool = False) -> None:
+def mprotect(mm: Mm, start: int, end: int, prot: int, *, growsdown: bool = False, growsup: bool = False) -> None:
     """Give [start, end) the protection `prot`, VMA by VMA: what comes before a refusal has changed.
 
     Raises LinuxError: ENOMEM (holes, limits), EACCES (more than the file allows), EINVAL, EPERM (sealed)."""
@@ -42,6 +42,8 @@ def mprotect(mm: Mm, start: int, end: int, prot: int, *, growsdown: bool = False
             raise LinuxError(EINVAL, "PROT_GROWSDOWN, but the mapping does not grow down")
     elif vma.start > start:
         raise LinuxError(ENOMEM, f"the range starts in a hole (0x{start:x}-0x{vma.start:x})")
+    elif growsup:
+        raise LinuxError(EINVAL, "PROT_GROWSUP: no mapping grows up on x86-64")
     at = start
     while at < end:
         vma = mm.vmas.first(at)

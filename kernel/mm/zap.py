@@ -107,6 +107,17 @@ def _zap_array(mm: Mm, vma: Vma, i: int, j: int, guards: bool, pfns: list[np.nda
     return len(here)
 
 
+def zap_file(mm: Mm, vma: Vma, start: int, end: int) -> None:
+    """Drop the PTEs of the file's own pages in [start, end) of `vma`; private copies stay."""
+    words = mm.words
+    for va, i, j in mm.page_table.leaves_in(start, end):
+        for k in range(i, j):
+            entry = words[k]
+            if entry & HERE and not entry & (ANON | SPECIAL):
+                page = va + (k - i << 12)
+                zap_range(mm, vma, page, page + 4096)
+
+
 def forget_code(mm: Mm) -> None:
     """Executable pages went away: code that was translated from their frames is stale."""
     frames = mm.frames

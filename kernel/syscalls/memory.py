@@ -1,0 +1,254 @@
+"""Memory syscalls that shape the address space: check what the ABI asks to be checked, in Linux's order, then ask mm."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernel.abi.args import Addr, Fd, Int, Size, ULong, XOff
+from kernel.abi.errno import (
+    EACCES,
+    EEXIST,
+    EINVAL,
+    ENOMEM,
+    EOPNOTSUPP,
+    EOVERFLOW,
+    EPERM,
+    LinuxError,
+)  # fmt: skip
+from kernel.abi.limits import RLIMIT_MEMLOCK, TASK_SIZE, U64
+from kernel.abi.mman import (
+    MAP_HUGE_MASK,
+    MAP_HUGE_SHIFT,
+    MAP_TYPE,
+    Map,
+    MapFlags,
+    Prot,
+    ProtFlags,
+)  # fmt: skip
+from kernel.mm import map as mm_map
+from kernel.mm import vma as vm
+from kernel.mm.brk import brk as move_brk
+from kernel.mm.fault import populate
+from kernel.mm.place import get_unmapped_area
+from kernel.mm.protect import mprotect as change_protection
+from kernel.mm.shmem import Shmem
+from kernel.syscalls.table import Hexadecimal, syscall
+
+if TYPE_CHECKING:
+    from kernel.fs.file import File
+    from kernel.mm.mappable import Mappable
+    from kernel.mm.mm import Mm
+    from kernel.task.task import Task
+
+# What MAP_SHARED ignores beyond, and MAP_SHARED_VALIDATE refuses (LEGACY_MAP_MASK; FIXED_NOREPLACE is not in it).
+LEGACY_MAP_MASK = (
+    Map.SHARED | Map.PRIVATE | Map.FIXED | Map.ANONYMOUS | Map.DENYWRITE | Map.EXECUTABLE | Map.UNINITIALIZED
+    | Map.GROWSDOWN | Map.LOCKED | Map.NORESERVE | Map.POPULATE | Map.NONBLOCK | Map.STACK | Map.HUGETLB
+    | Map._32BIT | Map.ABOVE4G | 21 << MAP_HUGE_SHIFT | 30 << MAP_HUGE_SHIFT
+)  # fmt: skip
+HUGE_SIZES = {0: 21, 21: 21, 30: 30}  # MAP_HUGE_ field → log2 of a size that x86-64 has; 0 is the default size
+SHAPE = Map.FIXED | Map.FIXED_NOREPLACE | Map._32BIT | Map.ABOVE4G
+NO_SHAPE_NEEDED = Map.NORESERVE | Map.DENYWRITE | Map.EXECUTABLE | Map.PRIVATE | Map.ANONYMOUS
+MAX_PAGES = 1 << 52
+
+
+@syscall(result=Hexadecimal)
+def brk(task: Task, addr: Addr) -> int:
+    """brk(2), as the kernel has it: the new break, or the present one where it cannot be moved."""
+    try:
+        return move_brk(task.mm, addr)
+    except LinuxError:
+        return task.mm.brk
+
+
+@syscall(result=Hexadecimal)
+def mmap(task: Task, addr: Addr, length: Size, prot: ProtFlags, flags: MapFlags, fd: Fd, offset: XOff) -> int:
+    """mmap(2)."""
+    if offset & 4095:
+        raise LinuxError(EINVAL, "offset is not page-aligned")
+    mm = task.mm
+    if flags & Map.ANONYMOUS:
+        if flags & Map.HUGETLB:
+            _huge_pages(task, length, flags)
+        file = None
+    else:
+        file = task.files.get(fd)
+        if flags & Map.HUGETLB:
+            raise LinuxError(EINVAL, "MAP_HUGETLB of a file that is not in hugetlbfs")
+    if not length:
+        raise LinuxError(EINVAL, "length is 0")
+    size = length + 4095 & U64 & ~4095
+    if not size:
+        raise LinuxError(ENOMEM, "length overflows when rounded up to pages")
+    pgoff = offset >> 12
+    if pgoff + (size >> 12) >= 1 << 64:
+        raise LinuxError(EOVERFLOW, "offset + length overflows")
+    if mm.map_count > mm.max_map_count:
+        raise LinuxError(ENOMEM, f"vm.max_map_count: there are {mm.map_count} mappings")
+    if mm.read_implies_exec and prot & Prot.READ:
+        prot |= Prot.EXEC
+    if flags & Map.FIXED_NOREPLACE:
+        flags |= Map.FIXED
+    vm_flags = prot & 7 | vm.MAY | mm.def_flags
+    if flags & (Map.GROWSDOWN | Map.LOCKED | Map.STACK | Map.SYNC):
+        vm_flags |= _flag_bits(flags)
+    start = get_unmapped_area(
+        mm, addr, size, fixed=bool(flags & Map.FIXED), low32=bool(flags & Map._32BIT),
+        above4g=bool(flags & Map.ABOVE4G), offset=0 if file is None else offset,
+        thp=not addr and not size & 0x1FFFFF and file is None and flags & MAP_TYPE != Map.SHARED,
+    )  # fmt: skip
+    if flags & Map.FIXED_NOREPLACE and (there := mm.vmas.overlapping(start, start + size)):
+        raise LinuxError(EEXIST, f"MAP_FIXED_NOREPLACE, but 0x{there[0].start:x}-0x{there[0].end:x} is mapped")
+    if flags & Map.LOCKED and not mm.privileged and not mm.limits.cur[RLIMIT_MEMLOCK]:
+        raise LinuxError(EPERM, "MAP_LOCKED needs CAP_IPC_LOCK or a RLIMIT_MEMLOCK above 0")
+    mm_map.check_mlock_future(mm, vm_flags, size)
+    mappable: Mappable | None = None
+    if file is not None:
+        vm_flags, mappable = _file_mapping(file, prot, flags, vm_flags, pgoff, size)
+    else:
+        vm_flags |= _anonymous_mapping(flags, vm_flags)
+    if flags & Map.NORESERVE:
+        vm_flags |= mm_map.noreserve(mm)
+    if vm_flags & vm.SHARED and mappable is None:
+        pgoff = 0
+        mappable = _shared_memory(mm, size >> 12, vm_flags)
+    mm_map.mmap_region(mm, start, start + size, vm_flags, mappable, pgoff, file)
+    if vm_flags & vm.LOCKED or flags & (Map.POPULATE | Map.NONBLOCK) == Map.POPULATE:
+        populate(mm, start, start + size)
+    return start
+
+
+def _flag_bits(flags: int) -> int:
+    """calc_vm_flag_bits. MAP_STACK keeps huge pages away since Linux 6.7."""
+    return (
+        (vm.GROWSDOWN if flags & Map.GROWSDOWN else 0)
+        | (vm.LOCKED if flags & Map.LOCKED else 0)
+        | (vm.NOHUGEPAGE if flags & Map.STACK else 0)
+        | (vm.SYNC if flags & Map.SYNC else 0)
+    )
+
+
+def _anonymous_mapping(flags: int, vm_flags: int) -> int:
+    """The VM_ flags that the type adds to memory without a file."""
+    kind = flags & MAP_TYPE
+    if kind == Map.PRIVATE:
+        return 0
+    if kind == Map.SHARED:
+        if vm_flags & vm.GROWSDOWN:
+            raise LinuxError(EINVAL, "MAP_GROWSDOWN of shared memory")
+        return vm.SHARED | vm.MAYSHARE
+    if kind == Map.DROPPABLE:
+        if flags & (Map.LOCKED | Map.HUGETLB) or vm_flags & vm.GROWSDOWN:
+            raise LinuxError(EINVAL, "MAP_DROPPABLE with MAP_LOCKED, MAP_HUGETLB or MAP_GROWSDOWN")
+        return vm.DROPPABLE | vm.NORESERVE | vm.WIPEONFORK | vm.DONTDUMP
+    raise LinuxError(EINVAL, "neither MAP_SHARED nor MAP_PRIVATE (or both)")
+
+
+def _file_mapping(
+    file: File, prot: int, flags: int, vm_flags: int, pgoff: int, size: int
+) -> tuple[int, Mappable | None]:
+    """The VM_ flags and the content of a file's mapping; the file's own refusals."""
+    if pgoff > (1 << 63) - 1 >> 12 or pgoff + (size >> 12) > (1 << 63) - 1 >> 12:
+        raise LinuxError(EOVERFLOW, "offset + length is past the largest file")
+    kind = flags & MAP_TYPE
+    if kind in (Map.SHARED, Map.SHARED_VALIDATE):
+        if kind == Map.SHARED_VALIDATE and flags & ~LEGACY_MAP_MASK:
+            raise LinuxError(EOPNOTSUPP, "MAP_SHARED_VALIDATE with a flag that this file does not know")
+        if prot & Prot.WRITE and not file.writable:
+            raise LinuxError(EACCES, "a shared writable mapping of a file that is not open for writing")
+        vm_flags |= vm.SHARED | vm.MAYSHARE
+        if not file.writable:
+            vm_flags &= ~(vm.MAYWRITE | vm.SHARED)
+    elif kind != Map.PRIVATE:
+        raise LinuxError(EINVAL, "neither MAP_SHARED nor MAP_PRIVATE (or both)")
+    if not file.readable:
+        raise LinuxError(EACCES, "the file is not open for reading")
+    if file.path.mount.noexec:
+        if vm_flags & vm.EXEC:
+            raise LinuxError(EPERM, "PROT_EXEC of a file on a noexec mount")
+        vm_flags &= ~vm.MAYEXEC
+    mappable = file.mappable()
+    if vm_flags & vm.GROWSDOWN:
+        raise LinuxError(EINVAL, "MAP_GROWSDOWN of a file")
+    return vm_flags, mappable
+
+
+def _shared_memory(mm: Mm, pages: int, vm_flags: int) -> Shmem:
+    """shmem_zero_setup: the object counts towards the commit limit, not the mapping."""
+    accounted = not vm_flags & vm.NORESERVE
+    if accounted:
+        mm.commit.charge(pages, mm.privileged, mm.total_vm)
+    return Shmem(mm.frames, pages, accounted)
+
+
+def _huge_pages(task: Task, length: int, flags: int) -> None:
+    """hugetlb_file_setup, for a pool that is empty."""
+    log2 = HUGE_SIZES.get(flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK)
+    if log2 is None:
+        raise LinuxError(EINVAL, f"there are no huge pages of 2^{flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK} bytes")
+    if not length:
+        raise LinuxError(EINVAL, "length is 0")
+    raise LinuxError(ENOMEM, f"no free huge pages of {1 << log2 - 20} MiB (vm.nr_hugepages is 0)")
+
+
+@syscall
+def munmap(task: Task, addr: Addr, length: Size) -> int:
+    """munmap(2). Holes are no error."""
+    if addr & 4095:
+        raise LinuxError(EINVAL, "addr is not page-aligned")
+    if addr > TASK_SIZE or length > TASK_SIZE - addr:
+        raise LinuxError(EINVAL, "the range ends beyond the address space")
+    if not length:
+        raise LinuxError(EINVAL, "length is 0")
+    mm_map.munmap(task.mm, addr, addr + length + 4095 & ~4095)
+    return 0
+
+
+@syscall
+def mprotect(task: Task, addr: Addr, length: Size, prot: ProtFlags) -> int:
+    """mprotect(2)."""
+    return _mprotect(task, addr, length, prot, -1)
+
+
+@syscall
+def pkey_mprotect(task: Task, addr: Addr, length: Size, prot: ProtFlags, pkey: Int) -> int:
+    """pkey_mprotect(2), on a CPU without protection keys: only key -1."""
+    return _mprotect(task, addr, length, prot, pkey)
+
+
+def _mprotect(task: Task, addr: int, length: int, prot: int, pkey: int) -> int:
+    grows = prot & (Prot.GROWSDOWN | Prot.GROWSUP)
+    prot &= ~(Prot.GROWSDOWN | Prot.GROWSUP)
+    if grows == Prot.GROWSDOWN | Prot.GROWSUP:
+        raise LinuxError(EINVAL, "PROT_GROWSDOWN and PROT_GROWSUP together")
+    if addr & 4095:
+        raise LinuxError(EINVAL, "addr is not page-aligned")
+    if not length:
+        return 0
+    end = addr + (length + 4095 & U64 & ~4095)
+    if end & U64 <= addr:
+        raise LinuxError(ENOMEM, "the range wraps around")
+    if prot & ~(Prot.READ | Prot.WRITE | Prot.EXEC | Prot.SEM):
+        raise LinuxError(EINVAL, "unknown bits in prot")
+    if pkey != -1:
+        raise LinuxError(EINVAL, f"protection key {pkey} is not allocated (this CPU has none)")
+    change_protection(
+        task.mm, addr, end, prot & 7, growsdown=bool(grows & Prot.GROWSDOWN), growsup=bool(grows & Prot.GROWSUP)
+    )
+    return 0
+
+
+@syscall
+def pkey_alloc(task: Task, flags: ULong, access_rights: ULong) -> int:
+    """pkey_alloc(2), on a CPU without protection keys (CPUID says so)."""
+    if flags:
+        raise LinuxError(EINVAL, "flags must be 0")
+    if access_rights & ~3:
+        raise LinuxError(EINVAL, "unknown access rights")
+    raise LinuxError(EINVAL, "this CPU has no protection keys")
+
+
+@syscall
+def pkey_free(task: Task, pkey: Int) -> int:
+    """pkey_free(2), on a CPU without protection keys."""
+    raise LinuxError(EINVAL, f"protection key {pkey} is not allocated (this CPU has none)")
