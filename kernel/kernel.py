@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from kernel.fs.vfs import Streams
     from kernel.mm.ram import Ram
 
-_SIGNAL_OF = {Fault.MAPERR: (SIGSEGV, 1), Fault.ACCERR: (SIGSEGV, 2), Fault.ADRERR: (SIGBUS, 2)}
+_SIGNAL_OF = {Fault.MAPERR: (SIGSEGV, 1), Fault.ACCERR: (SIGSEGV, 2), Fault.BUS: (SIGBUS, 2)}
 
 
 class Outcome(Enum):
