@@ -82,6 +82,18 @@ class Regs:
     rflags: int = 0x202
 
 
+class FaultTable(NamedTuple):
+    """What a CPU needs to answer the simplest page faults by itself, exactly as `kernel.mm.fault` would: the first touch
+    of a page of one anonymous private VMA, and the first write to such a page after reads. All but `window` are u32 or
+    u64 arrays shared with their owners, who may change them whenever the CPU does not run."""
+
+    window: memoryview  # VmaSet.window: start, end, PTE bits after a write, PTE bits of the zero page (0: not these)
+    mm_counters: memoryview  # Mm.counters
+    frame_counters: memoryview  # Frames.counters
+    refs: memoryview  # Frames.refs
+    free: memoryview  # Frames.free
+
+
 class Traps(Protocol):
     """The kernel's two ways in while the CPU runs; both are called from inside `Cpu.run`."""
 
@@ -131,6 +143,10 @@ class Cpu(Protocol):
 
     def flush_tlb(self) -> None:
         """A PTE that may be cached was cleared or lost a permission."""
+
+    def delegate_faults(self, table: FaultTable | None) -> None:
+        """Allow the CPU to answer faults of this address space as `table` says, unasked; None (as at the start, and
+        after load_cr3): every fault comes to Traps, as it must when somebody listens to PageFault."""
 
     def invalidate_code(self) -> None:
         """Bytes that may have been translated were written by the kernel (not the guest), or code went away."""

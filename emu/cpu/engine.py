@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from ctypes import c_size_t, c_uint64
 
+from emu import native as accelerator
 from emu.cpu import access, decode, interrupts, vmcb, walk
 from emu.cpu import libunicorn as u
 from emu.cpu.cpuid import cpuid
 from emu.cpu.emulator import NOWHERE, the_emulator
 from emu.cpu.fpu import INITIAL, Fpu
 from emu.cpu.hooks import FOREVER, Blocks, PythonBlocks
+from emu.cpu.nativehooks import NativeBlocks
 from emu.cpu.regs import FIXED_FLAGS, INTEGER, USER_FLAGS, Batch
-from kernel.cpu import Access, Regs, Trap, TrapKind, Traps, Vector
+from kernel.cpu import Access, FaultTable, Regs, Trap, TrapKind, Traps, Vector
 from kernel.mm.ram import Ram
 
 MASK = (1 << 64) - 1
 SLICE = 10_000_000  # instructions between two looks of the host at its signals and limits
 
+_READ, _WRITE, _FETCH = Access.READ, Access.WRITE, Access.FETCH
 _SYSCALL, _DEADLINE, _SLICE = Trap(TrapKind.SYSCALL), Trap(TrapKind.DEADLINE), Trap(TrapKind.SLICE)
 
 
@@ -26,6 +29,7 @@ class UnicornCpu:
 
     Always holds outside `run`: the count of instructions is exact, RIP is where the guest goes on.
     `tsc_offset` is added to the instruction count by RDTSC: a number, or a function that is asked each time.
+    `native`: the hooks in C (True: they must be there), the Python twins (False), or whichever there is (None).
     """
 
     def __init__(self, ram: Ram, *, slice_insns: int = SLICE, native: bool | None = None) -> None:
@@ -38,37 +42,50 @@ class UnicornCpu:
         self.tsc_offset: int | Callable[[], int] = 0
         self._integer = Batch(lib, uc, INTEGER)
         self._entry = Batch(lib, uc, (u.RAX, u.RDI, u.RSI, u.RDX, u.R10, u.R8, u.R9, u.RIP, u.RFLAGS))
-        self._exit = Batch(lib, uc, (u.RCX, u.R11, u.RAX))
+        self._rax = Batch(lib, uc, (u.RAX,))
         self._clobbered = Batch(lib, uc, (u.RCX, u.R11))
         self._rip = Batch(lib, uc, (u.RIP,))
         self._cr3 = Batch(lib, uc, (u.CR3,))
         self._fs_base, self._gs_base = Batch(lib, uc, (u.FS_BASE,)), Batch(lib, uc, (u.GS_BASE,))
         self._abcd = Batch(lib, uc, (u.RAX, u.RBX, u.RCX, u.RDX))
         self._fpu = Fpu(lib, uc)
-        self._blocks: Blocks = self._install()
         self._traps: Traps | None = None
         self._trap: Trap | None = None
         self._error: BaseException | None = None
-        self._next_rip = 0  # inside a syscall: the address after it; 0 elsewhere
         self._new_regs: Regs | None = None  # set by write_regs inside a syscall, applied when the CPU has stopped
         self._stop_asked = False
-        self._stale_tlb = self._stale_code = False
+        self._stale = self._stale_tlb = self._stale_code = False
         self._edge: tuple[int, int] | None = None  # the block at which the limit stopped the CPU
         self._plan: list[int] = []  # on the way to an exact count: instructions to execute, and where to stop
         self._plan_code = b""  # their bytes
+        self._blocks: Blocks
+        self._native: NativeBlocks | None = None
+        self._install(ram, native)
         self._start()
 
-    def _install(self) -> Blocks:
-        blocks = PythonBlocks(self._read_code, self._on_limit)
+    def _install(self, ram: Ram, native: bool | None) -> None:
         hook = self._emulator.hook
-        hook(u.HOOK_BLOCK, blocks.callback, data=blocks.user_data)
-        hook(u.HOOK_EDGE, blocks.edge_callback, data=blocks.user_data)
-        hook(u.HOOK_INTR, u.InterruptCallback(self._on_interrupt))
-        hook(u.HOOK_INSN, u.SyscallCallback(self._on_syscall), u.INS_SYSCALL)
+        library = accelerator.library() if native or native is None else None
+        if library is None and native:
+            raise RuntimeError("the native hooks were asked for, and are not there")
+        if library is not None:
+            self._native = blocks = NativeBlocks(
+                library, self._emulator, ram, self._on_limit, self._on_native_interrupt, self._on_native_syscall
+            )
+            self._blocks = blocks
+            hook(u.HOOK_BLOCK, blocks.block_callback, data=blocks.user_data)
+            hook(u.HOOK_EDGE, blocks.edge_callback, data=blocks.user_data)
+            hook(u.HOOK_INTR, blocks.interrupt_callback, data=blocks.user_data)
+            hook(u.HOOK_INSN, blocks.syscall_callback, u.INS_SYSCALL, blocks.user_data)
+        else:
+            twin = self._blocks = PythonBlocks(self._read_code, self._on_limit)
+            hook(u.HOOK_BLOCK, twin.block_callback)
+            hook(u.HOOK_EDGE, twin.edge_callback)
+            hook(u.HOOK_INTR, u.InterruptCallback(self._on_interrupt))
+            hook(u.HOOK_INSN, u.SyscallCallback(self._on_syscall), u.INS_SYSCALL)
         hook(u.HOOK_INSN, u.InsnCallback(self._on_cpuid), u.INS_CPUID)
         hook(u.HOOK_INSN, u.InsnCallback(self._on_rdtsc), u.INS_RDTSC)
         hook(u.HOOK_INSN, u.InsnCallback(self._on_rdtscp), u.INS_RDTSCP)
-        return blocks
 
     def _start(self) -> None:
         """The state at boot: all registers zero, floating point as Linux starts a program."""
@@ -142,7 +159,6 @@ class UnicornCpu:
         finally:
             self._plan = []
             self._remove_translation(first)
-            self._blocks.forget()
 
     def _remove_translation(self, va: int) -> None:
         self._ctl(self._uc, u.CTL_TB_REMOVE, c_uint64(va), c_uint64(va + 1))
@@ -169,13 +185,6 @@ class UnicornCpu:
         self._blocks.total += done
         self._plan_code = self._plan_code[rip - self._plan[0] :]
         del self._plan[:done]
-
-    def _settle(self, rip: int) -> None:
-        """The CPU came out before the instruction at `rip` ran: make the count exact."""
-        if self._plan:
-            self._advance(rip)
-        else:
-            self._blocks.settle(rip)
 
     def stop(self) -> None:
         """From inside a method of Traps: come back with TrapKind.SYSCALL once it has returned."""
@@ -212,63 +221,87 @@ class UnicornCpu:
         return 0
 
     def _on_syscall(self, _uc: int, _data: int) -> None:
+        """The Python twin of hs_on_syscall. RCX and R11 are what the instruction leaves in them."""
+        nr, a0, a1, a2, a3, a4, a5, rip, flags = self._entry.read()
+        blocks = self._blocks
+        assert isinstance(blocks, PythonBlocks)
+        start, size = blocks.block
+        blocks.next_rip = start + size if size else rip + 2
+        self._clobbered.values[:] = [blocks.next_rip, flags]
+        self._clobbered.write()
+        result = self._syscall(nr, a0, a1, a2, a3, a4, a5)
+        if result is not None:
+            self._rax.values[0] = result & MASK
+            self._rax.write()
+        blocks.next_rip = 0
+
+    def _on_native_syscall(self, nr: int, a0: int, a1: int, a2: int, a3: int, a4: int, a5: int) -> int:
+        result = self._syscall(nr, a0, a1, a2, a3, a4, a5)
+        if result is None:
+            assert self._native is not None
+            self._native.keep_rax()
+            return 0
+        return result
+
+    def _syscall(self, nr: int, a0: int, a1: int, a2: int, a3: int, a4: int, a5: int) -> int | None:
         try:
-            nr, a0, a1, a2, a3, a4, a5, rip, flags = self._entry.read()
-            start, size = self._blocks.block
-            self._next_rip = start + size if size else rip + 2
-            self._clobbered.values[:] = [self._next_rip, flags]
-            self._clobbered.write()
             assert self._traps is not None
             result = self._traps.syscall(nr, a0, a1, a2, a3, a4, a5)
-            if result is None:
+            if result is None or self._stop_asked:
                 self._leave(_SYSCALL)
-            else:
-                self._exit.values[:] = [self._next_rip, flags, result & MASK]
-                self._exit.write()
-                if self._stop_asked:
-                    self._leave(_SYSCALL)
-            self._refresh()
+            if self._stale:
+                self._refresh()
+            return result
         except BaseException as error:
             self._fail(error)
-        finally:
-            self._next_rip = 0
+            return None
 
     def _on_interrupt(self, _uc: int, number: int, _data: int) -> None:
+        """The Python twin of hs_on_interrupt."""
         try:
             rip = self._rip.read()[0]
-            self._settle(rip)
+            self._blocks.settle(rip)
+            va = self._words[vmcb.EXITINFO2_WORD] if number == vmcb.PAGE_FAULT else 0
+            error = 0 if self._emulator.error_offset is None else self._emulator.error_code()
+        except BaseException as held:
+            self._fail(held)
+            return
+        self._on_native_interrupt(number, rip, va, error)
+
+    def _on_native_interrupt(self, number: int, rip: int, va: int, error: int) -> None:
+        """The CPU came out before the instruction at `rip` ran; the count is settled, but on a plan."""
+        try:
+            if self._plan:
+                self._advance(rip)
             if number != vmcb.PAGE_FAULT:
-                self._leave(self._exception(number, rip))
+                self._leave(self._exception(number, rip, error))
                 return
-            va = self._words[vmcb.EXITINFO2_WORD]
-            error = self._fault_code(rip, va)
-            how = Access.FETCH if error & 16 else Access.WRITE if error & 2 else Access.READ
+            if self._emulator.error_offset is None:
+                error = self._fault_code(rip, va)
+            how = _FETCH if error & 16 else _WRITE if error & 2 else _READ
             assert self._traps is not None
             if not self._traps.page_fault(va, how):
                 self._leave(Trap(TrapKind.FAULT, Vector.PF, va, how, error))
             elif self._stop_asked:
                 self._leave(_SYSCALL)
-            self._refresh()
-        except BaseException as error_:
-            self._fail(error_)
+            if self._stale:
+                self._refresh()
+        except BaseException as held:
+            self._fail(held)
 
     def _fault_code(self, rip: int, va: int) -> int:
-        """The error code of a page fault; where Unicorn does not show it, found out from the instruction."""
-        if self._emulator.error_offset is not None:
-            return self._emulator.error_code()
+        """The error code of a page fault, found out from the instruction where Unicorn does not show it."""
         present = walk.translate(self._words, self._cr3.values[0], va) is not None
         return access.error_code(self._read_code(rip, decode.LONGEST), self.read_regs(), va, present)
 
-    def _exception(self, number: int, rip: int) -> Trap:
+    def _exception(self, number: int, rip: int, error: int) -> Trap:
         """An interrupt other than a page fault, as the exception a real CPU would raise."""
         code = self._read_code(rip, decode.LONGEST)
-        error = 0 if self._emulator.error_offset is None else self._emulator.error_code()
         meaning = interrupts.meaning(number, code, error)
         if meaning.length:  # a trap, not a fault: the instruction has retired
             self._blocks.total += 1
             if self._plan:
                 del self._plan[0]
-            self._next_rip = 0
             regs = self.read_regs()
             regs.rip = rip + meaning.length
             self._new_regs = regs
@@ -308,13 +341,13 @@ class UnicornCpu:
         if self._new_regs is not None:
             return self._new_regs
         regs = Regs(*self._integer.read())
-        if self._next_rip:
-            regs.rip = self._next_rip
+        if self._blocks.next_rip:
+            regs.rip = self._blocks.next_rip
         return regs
 
     def write_regs(self, regs: Regs) -> None:
         """Set them. Inside a syscall they take effect when the CPU has stopped. RFLAGS: what a user may set."""
-        if self._next_rip:
+        if self._blocks.next_rip:
             self._new_regs = regs
             return
         self._integer.values[:] = [
@@ -350,17 +383,24 @@ class UnicornCpu:
         """Switch the address space. The same addresses may hold other code now."""
         self._cr3.values[0] = pa
         self._cr3.write()
-        self._blocks.forget()
+        self._blocks.switch(pa)
+        self.delegate_faults(None)
+
+    def delegate_faults(self, table: FaultTable | None) -> None:
+        """Let the native hooks answer simple faults; the Python twin asks Traps for each, with the same outcome."""
+        if self._native is not None:
+            self._native.delegate(table)
 
     def flush_tlb(self) -> None:
         """Before the guest goes on, the TLB will be empty."""
-        self._stale_tlb = True
+        self._stale_tlb = self._stale = True
 
     def invalidate_code(self) -> None:
         """Before the guest goes on, all translated code will be dropped."""
-        self._stale_code = True
+        self._stale_code = self._stale = True
 
     def _refresh(self) -> None:
+        self._stale = False
         if self._stale_tlb:
             self._stale_tlb = False
             self._ctl(self._uc, u.CTL_TLB_FLUSH)

@@ -21,7 +21,8 @@ class Blocks(Protocol):
 
     total: int  # instructions of all reported blocks, less what was taken back
     limit: int  # a block that would take `total` past it is not counted: `on_limit` is asked
-    block: tuple[int, int]  # address and size of the last counted block; size 0: none
+    next_rip: int  # inside a syscall: the address after it; 0 elsewhere
+    user_data: int | None  # what the callbacks get as their user data
 
     def settle(self, rip: int) -> int:
         """The block was left at `rip`, before that instruction ran: take the rest back; the new total."""
@@ -31,6 +32,9 @@ class Blocks(Protocol):
 
     def forget(self) -> None:
         """Code may have changed without Unicorn noticing: count every block anew."""
+
+    def switch(self, cr3: int) -> None:
+        """The CPU runs on the page tables at `cr3` now."""
 
     def reset(self) -> None:
         """As new: nothing counted, no limit."""
@@ -46,7 +50,7 @@ class PythonBlocks:
         self._read_code, self._on_limit = read_code, on_limit
         self._counts: dict[int, tuple[int, int]] = {}
         self.reset()
-        self.callback = u.BlockCallback(self._on_block)
+        self.block_callback = u.BlockCallback(self._on_block)
         self.edge_callback = u.EdgeCallback(self._on_edge)
         self.user_data: int | None = None
 
@@ -55,8 +59,12 @@ class PythonBlocks:
         self.total, self.limit = 0, FOREVER
         self.block = (0, 0)
         self._count = 0
+        self.next_rip = 0
 
     def forget(self) -> None:
+        self._counts.clear()
+
+    def switch(self, cr3: int) -> None:
         self._counts.clear()
 
     def _on_block(self, _uc: int, address: int, size: int, _data: int) -> None:

@@ -1,0 +1,62 @@
+/* The structs that hooks.c and its ctypes mirror (emu/native/__init__.py) share. Mechanism only: no Python.h, no
+ * libunicorn; the functions of both are handed in as pointers. */
+#ifndef HEAPSCOPE_HOOKS_H
+#define HEAPSCOPE_HOOKS_H
+
+#include <stdint.h>
+
+#define HS_MAP_BITS 16 /* entries of the block cache: direct-mapped, 1 MiB */
+
+/* Flag bytes of the opcode tables; emu/cpu/decode.py owns them. */
+enum { HS_MODRM = 1, HS_IMM8 = 2, HS_IMM16 = 4, HS_IMMZ = 8, HS_IMMV = 16, HS_MOFFS = 32, HS_GROUP3 = 64, HS_PREFIX = 128 };
+
+/* Indices into Frames.counters and Mm.counters, and into VmaSet.window (kernel/mm/{frames,mm,vmaset}.py). */
+enum { HS_FREE, HS_BUMP, HS_LIMIT, HS_ZERO };
+enum { HS_ANON = 0, HS_MIN_FLT = 4 };
+enum { HS_START, HS_END, HS_WRITE_BITS, HS_READ_BITS };
+
+typedef struct {
+    uint64_t address;
+    uint16_t size, count; /* a block is at most a page and an instruction long */
+    uint32_t generation;
+} hs_entry;
+
+typedef struct {
+    /* counting: see emu/cpu/hooks.py, whose words these are */
+    int64_t total, limit;
+    uint64_t start, size, count; /* the last counted block */
+    hs_entry *map;
+    uint64_t generation;
+    uint64_t next_rip; /* inside a syscall: the address after it */
+    uint64_t keep_rax; /* set by on_syscall: the call has no value */
+
+    /* guest memory */
+    uint8_t *ram;
+    uint64_t ram_size, cr3;
+    const uint8_t *one_byte, *two_byte;
+
+    /* Unicorn */
+    void *uc, *context;
+    const uint32_t *error_code; /* in the saved context; NULL: not found */
+    const uint64_t *fault_address;
+    int (*reg_read)(void *uc, int regid, void *value);
+    int (*reg_read_batch)(void *uc, const int *regids, void *const *values, int count);
+    int (*reg_write_batch)(void *uc, const int *regids, void *const *values, int count);
+    int (*context_save)(void *uc, void *context);
+    int (*ctl)(void *uc, int control, ...);
+
+    /* Python */
+    int (*on_limit)(uint64_t address, uint64_t size);
+    void (*on_interrupt)(uint32_t number, uint64_t rip, uint64_t va, uint32_t error);
+    int64_t (*on_syscall)(uint64_t nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
+
+    /* faults answered here; window NULL: none */
+    const uint64_t *window;
+    uint64_t *mm_counters, *frame_counters;
+    uint32_t *refs, *free;
+
+    /* how the TLB is made to grow: flushed after so many faults, twice as many each time */
+    uint64_t faults, flush_at;
+} hs_state;
+
+#endif
