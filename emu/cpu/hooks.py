@@ -21,8 +21,10 @@ class Blocks(Protocol):
 
     total: int  # instructions of all reported blocks, less what was taken back
     limit: int  # a block that would take `total` past it is not counted: `on_limit` is asked
-    next_rip: int  # inside a syscall: the address after it; 0 elsewhere
-    user_data: int | None  # what the callbacks get as their user data
+
+    @property
+    def next_rip(self) -> int:
+        """Inside a syscall: the address after it; 0 elsewhere."""
 
     def settle(self, rip: int) -> int:
         """The block was left at `rip`, before that instruction ran: take the rest back; the new total."""
@@ -49,17 +51,16 @@ class PythonBlocks:
     def __init__(self, read_code: Callable[[int, int], bytes], on_limit: OnLimit) -> None:
         self._read_code, self._on_limit = read_code, on_limit
         self._counts: dict[int, tuple[int, int]] = {}
+        self.next_rip = 0
         self.reset()
         self.block_callback = u.BlockCallback(self._on_block)
         self.edge_callback = u.EdgeCallback(self._on_edge)
-        self.user_data: int | None = None
 
     def reset(self) -> None:
         self._counts.clear()
         self.total, self.limit = 0, FOREVER
-        self.block = (0, 0)
+        self.block = (0, 0)  # address and size of the last counted block; size 0: none
         self._count = 0
-        self.next_rip = 0
 
     def forget(self) -> None:
         self._counts.clear()

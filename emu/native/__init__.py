@@ -1,4 +1,4 @@
-"""The C accelerator: the ctypes mirror of hooks.h, and whether it is there. Optional: without it the Python twins serve.
+"""The C accelerator: the ctypes mirror of hooks.h, and whether it is there. Without it the Python twins serve.
 
 `HEAPSCOPE_NATIVE=0` in the environment turns it off.
 """
