@@ -108,8 +108,9 @@ class File:
             raise LinuxError(ENXIO, "the offset is past the end of the file")
         return offset if whence == Seek.DATA else self.inode.size
 
-    def getdents(self, room: int) -> list[DirEntry]:
-        """The next entries of a directory that fit `room` bytes of linux_dirent64, moving `pos` behind them."""
+    def getdents(self, room: int, extra: int = 0) -> list[DirEntry]:
+        """The next entries of a directory that fit `room` bytes of linux_dirent64 (`extra`: what each takes more),
+        moving `pos` behind them."""
         raise LinuxError(ENOTDIR, "not a directory")
 
     # the rest
@@ -127,6 +128,13 @@ class File:
 
     def sync(self) -> None:
         """fsync(2): everything written is where it belongs."""
+
+    def may_resize(self, size: int) -> None:
+        """Raises EPERM where a seal forbids this length."""
+
+    def resize(self, size: int) -> None:
+        """ftruncate(2)."""
+        self.inode.truncate(self.path.dentry, size)
 
     def allocate(self, mode: int, offset: int, length: int) -> None:
         """fallocate(2), its arguments checked."""
@@ -175,13 +183,13 @@ class DirFile(File):
         """All entries, in order, "." and ".." included; taken when reading starts at 0."""
         raise LinuxError(ENOTDIR, "this directory does not list itself")
 
-    def getdents(self, room: int) -> list[DirEntry]:
+    def getdents(self, room: int, extra: int = 0) -> list[DirEntry]:
         if self.listing is None or self.pos == 0:
             self.listing = self.entries()
             self.inode.accessed()
         taken: list[DirEntry] = []
         for entry in self.remaining(self.listing):
-            size = (19 + len(entry.name) + 1 + 7) & ~7
+            size = (19 + extra + len(entry.name) + 1 + 7) & ~7
             if size > room:
                 if not taken:
                     raise LinuxError(EINVAL, "the buffer is too small for the next entry")

@@ -191,6 +191,12 @@ class RamOpen(File):
                 raise LinuxError(EPERM, "the write grows a file that has F_SEAL_GROW")
         return data
 
+    def may_resize(self, size: int) -> None:
+        """F_SEAL_SHRINK and F_SEAL_GROW (mm/shmem.c, shmem_setattr)."""
+        seals = self.file.seals
+        if (seals & 2 and size < self.file.size) or (seals & 4 and size > self.file.size):
+            raise LinuxError(EPERM, "the file has F_SEAL_SHRINK or F_SEAL_GROW")
+
     def seek_sparse(self, offset: int, whence: int) -> int:
         super().seek_sparse(offset, whence)
         found = self.pages.seek(offset, whence == 3)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from kernel.abi.args import DirFd, Fd, Int, Mode, Out, Path, Size
+from kernel.abi.args import Call, CString, DirFd, Fd, Int, Mode, Out, OutBuf, Path, Size, pointer
 from kernel.abi.errno import EACCES, EINVAL, ENAMETOOLONG, ENOENT, ENOTDIR, ERANGE, EROFS, LinuxError
-from kernel.abi.fcntl import AT_FDCWD, AccessFlags, At, Open, StatxMaskFlags
+from kernel.abi.fcntl import AT_FDCWD, At, Open, StatxMaskFlags
+from kernel.abi.fileargs import AccessAtFlags, AccessMode, AtFlags, OpenFlags, OpenMode, StatxFlags
 from kernel.abi.limits import PATH_MAX
 from kernel.abi.structs import Stat, Statx, StatxTimestamp
 from kernel.fs.dentry import full_name
@@ -79,14 +80,14 @@ def _open_flags(flags: int) -> int:
 
 
 @syscall
-def open(task: Task, pathname: Path, flags: Int, mode: Mode) -> int:
+def open(task: Task, pathname: Path, flags: OpenFlags, mode: OpenMode) -> int:
     """open(2)."""
     flags = _open_flags(flags)
     return _open(task, AT_FDCWD, getname(task, pathname), flags, mode & 0o7777)
 
 
 @syscall
-def openat(task: Task, dirfd: DirFd, pathname: Path, flags: Int, mode: Mode) -> int:
+def openat(task: Task, dirfd: DirFd, pathname: Path, flags: OpenFlags, mode: OpenMode) -> int:
     """openat(2)."""
     flags = _open_flags(flags)
     return _open(task, dirfd, getname(task, pathname), flags, mode & 0o7777)
@@ -132,7 +133,7 @@ def fstat(task: Task, fd: Fd, statbuf: Out[Stat]) -> int:
 
 
 @syscall
-def newfstatat(task: Task, dirfd: DirFd, pathname: Path, statbuf: Out[Stat], flags: Int) -> int:
+def newfstatat(task: Task, dirfd: DirFd, pathname: Path, statbuf: Out[Stat], flags: AtFlags) -> int:
     """fstatat(2)."""
     if flags & ~(At.SYMLINK_NOFOLLOW | At.NO_AUTOMOUNT | At.EMPTY_PATH | 0x6000):
         raise LinuxError(EINVAL, "an AT_ flag that fstatat does not know")
@@ -144,7 +145,8 @@ def newfstatat(task: Task, dirfd: DirFd, pathname: Path, statbuf: Out[Stat], fla
 
 
 @syscall
-def statx(task: Task, dirfd: DirFd, pathname: Path, flags: Int, mask: StatxMaskFlags, statxbuf: Out[Statx]) -> int:
+def statx(task: Task, dirfd: DirFd, pathname: Path, flags: StatxFlags, mask: StatxMaskFlags,
+          statxbuf: Out[Statx]) -> int:  # fmt: skip
     """statx(2)."""
     if mask & 1 << 31:
         raise LinuxError(EINVAL, "STATX__RESERVED is set")
@@ -213,21 +215,21 @@ def _access(task: Task, dirfd: int, path: int, mode: int, flags: int) -> int:
 
 
 @syscall
-def access(task: Task, pathname: Path, mode: AccessFlags) -> int:
+def access(task: Task, pathname: Path, mode: AccessMode) -> int:
     """access(2)."""
-    return _access(task, AT_FDCWD, pathname, mode & 0xFFFFFFFF, 0)
+    return _access(task, AT_FDCWD, pathname, mode, 0)
 
 
 @syscall
-def faccessat(task: Task, dirfd: DirFd, pathname: Path, mode: AccessFlags) -> int:
+def faccessat(task: Task, dirfd: DirFd, pathname: Path, mode: AccessMode) -> int:
     """faccessat(2), the system call: without flags."""
-    return _access(task, dirfd, pathname, mode & 0xFFFFFFFF, 0)
+    return _access(task, dirfd, pathname, mode, 0)
 
 
 @syscall
-def faccessat2(task: Task, dirfd: DirFd, pathname: Path, mode: AccessFlags, flags: Int) -> int:
+def faccessat2(task: Task, dirfd: DirFd, pathname: Path, mode: AccessMode, flags: AccessAtFlags) -> int:
     """faccessat2(2)."""
-    return _access(task, dirfd, pathname, mode & 0xFFFFFFFF, flags)
+    return _access(task, dirfd, pathname, mode, flags)
 
 
 def _readlink(task: Task, dirfd: int, path: int, buf: int, size: int) -> int:
@@ -246,19 +248,28 @@ def _readlink(task: Task, dirfd: int, path: int, buf: int, size: int) -> int:
 
 
 @syscall
-def readlink(task: Task, pathname: Path, buf: Size, bufsiz: Int) -> int:
+def readlink(task: Task, pathname: Path, buf: Annotated[int, OutBuf()], bufsiz: Int) -> int:
     """readlink(2)."""
     return _readlink(task, AT_FDCWD, pathname, buf, bufsiz)
 
 
 @syscall
-def readlinkat(task: Task, dirfd: DirFd, pathname: Path, buf: Size, bufsiz: Int) -> int:
+def readlinkat(task: Task, dirfd: DirFd, pathname: Path, buf: Annotated[int, OutBuf()], bufsiz: Int) -> int:
     """readlinkat(2)."""
     return _readlink(task, dirfd, pathname, buf, bufsiz)
 
 
+class _OutPath(CString):
+    """A path that the call wrote; the address when it failed."""
+
+    after = True
+
+    def show(self, call: Call, value: int) -> str:
+        return pointer(value) if call.failed else super().show(call, value)
+
+
 @syscall
-def getcwd(task: Task, buf: Size, size: Size) -> int:
+def getcwd(task: Task, buf: Annotated[int, _OutPath(PATH_MAX)], size: Size) -> int:
     """getcwd(2), the system call: the length with its terminator."""
     cwd = task.fs.cwd
     if cwd.dentry.unlinked:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from kernel.abi.args import Fd, InBuf, Int, Iov, Long, Off, OutBuf, Size, ULong
 from kernel.abi.errno import EBADF, EINVAL, EOPNOTSUPP, ESPIPE, LinuxError
 from kernel.abi.fcntl import Open, Poll, SeekChoice
+from kernel.abi.fileargs import StatusFlags
 from kernel.abi.limits import MAX_RW_COUNT
 from kernel.syscalls.table import Outcome, syscall
 from kernel.syscalls.transfer import (
@@ -211,7 +212,7 @@ def dup2(task: Task, oldfd: Fd, newfd: Fd) -> int:
 
 
 @syscall
-def dup3(task: Task, oldfd: Fd, newfd: Fd, flags: Int) -> int:
+def dup3(task: Task, oldfd: Fd, newfd: Fd, flags: StatusFlags) -> int:
     """dup3(2)."""
     if flags & ~Open.CLOEXEC:
         raise LinuxError(EINVAL, "a flag other than O_CLOEXEC")

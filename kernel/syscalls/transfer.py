@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
-from kernel.abi.errno import EAGAIN, EBADF, EFAULT, EFBIG, EINVAL, EPIPE, LinuxError
+from kernel.abi.errno import EAGAIN, EBADF, EFAULT, EFBIG, EINVAL, EPIPE, ERESTARTSYS, LinuxError
 from kernel.abi.fcntl import Open, Poll
 from kernel.abi.limits import MAX_RW_COUNT, PAGE_SIZE, TASK_SIZE, UIO_MAXIOV
 from kernel.abi.signal import SIGPIPE, SIGXFSZ, Si
 from kernel.abi.structs import Iovec
-from kernel.mm.uaccess import copy_to_user_partial
+from kernel.mm.uaccess import copy_from_user_partial, copy_to_user_partial
 from kernel.task.siginfo import sent
 from kernel.task.signal import send
 from kernel.wait import Block, Interrupted
@@ -46,21 +46,6 @@ def import_iovec(task: Task, va: int, count: int) -> list[Segment]:
         total += length
         segments.append((base, length))
     return segments
-
-
-def copy_from_user_partial(task: Task, va: int, n: int) -> bytes:
-    """As much of [va, va + n) as can be read, up to the first page that cannot."""
-    try:
-        return task.mm.copy_from_user(va, n)
-    except LinuxError:
-        got = bytearray()
-    while len(got) < n:
-        step = min(PAGE_SIZE - (va + len(got)) % PAGE_SIZE, n - len(got))
-        try:
-            got += task.mm.copy_from_user(va + len(got), step)
-        except LinuxError:
-            break
-    return bytes(got)
 
 
 def read_to(task: Task, file: File, segments: list[Segment], pos: int | None) -> int | None:
@@ -129,7 +114,7 @@ def _write_segment(task: Task, file: File, va: int, length: int, pos: int | None
     done = 0
     while done < length:
         want = min(length - done, CHUNK)
-        data = copy_from_user_partial(task, va + done, want)
+        data = copy_from_user_partial(task.mm, va + done, want)
         if len(data) < want and not file.seekable:
             data = data[: len(data) // PAGE_SIZE * PAGE_SIZE]  # a pipe takes whole pages or nothing (fs/pipe.c)
         if not data:
@@ -164,11 +149,15 @@ def write_all(task: Task, file: File, segments: list[Segment]) -> int | Blocking
 def _write_rest(task: Task, file: File, segments: list[Segment], done: int, total: int) -> Blocking:
     while done < total:
         try:
-            yield Block(ready=lambda: bool(file.poll() & (Poll.OUT | Poll.ERR)))
+            yield Block(ready=lambda: bool(file.poll() & (Poll.OUT | Poll.ERR)), why="for room in a pipe")
             done += write_from(task, file, _skip(segments, done), None)
-        except (LinuxError, Interrupted):
+        except LinuxError:
             if not done:
                 raise
+            break
+        except Interrupted:
+            if not done:
+                raise LinuxError(ERESTARTSYS, "a signal arrived before there was room") from None
             break
     return done
 
@@ -218,7 +207,10 @@ def blocking(file: File, attempt: Callable[[], int | None], mask: int) -> int | 
 
 def _wait(file: File, attempt: Callable[[], int | None], mask: int) -> Blocking:
     while True:
-        yield Block(ready=lambda: bool(file.poll() & mask))
+        try:
+            yield Block(ready=lambda: bool(file.poll() & mask), why="for data in a pipe")
+        except Interrupted:
+            raise LinuxError(ERESTARTSYS, "a signal arrived before any data") from None
         done = attempt()
         if done is not None:
             return done
