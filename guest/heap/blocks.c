@@ -36,7 +36,8 @@ int main(void) {
     void *(*volatile ask)(size_t) = malloc; /* a compiler may assume that malloc succeeds where nobody uses the block */
     CHECK(ask(absurd) == NULL && errno == ENOMEM && ask(absurd / 2) == NULL);
     void *live = malloc(100);
-    CHECK(realloc(live, absurd) == NULL);
+    void *(*volatile again)(void *, size_t) = realloc;
+    CHECK(again(live, absurd) == NULL);
     free(live);
     free(NULL);
     puts("alignment and refusals");

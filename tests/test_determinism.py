@@ -1,0 +1,68 @@
+"""Two runs give equal bytes: output, trace, statistics but for wall time; whatever the host's clock, pid, folder or hash seed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from runs import elf, emulated
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def heapscope(folder: Path, *arguments: str, hash_seed: str = "0") -> tuple[int, bytes, bytes, str]:
+    """(status, stdout, stderr, trace with statistics) of the command, run in `folder`."""
+    folder.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "emu", "run", "--stats", "-o", str(folder / "trace"), *arguments],
+        cwd=folder, env={"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": hash_seed, "PATH": os.environ["PATH"]},
+        capture_output=True, stdin=subprocess.DEVNULL, timeout=120,
+    )  # fmt: skip
+    trace = (folder / "trace").read_text(errors="surrogateescape")
+    return done.returncode, done.stdout, done.stderr, re.sub(r"(?m)^(.*wall.*?)[\d.]+( ?[a-z]*)", r"\1…", trace)
+
+
+@pytest.mark.parametrize("guest", ["task/auxv", "task/random", "task/time", "task/die null-read", "mm/maps", "heap/churn 5000", "fs/dirs"])
+@pytest.mark.parametrize("kind", ["musl", "glibc"])
+def test_two_runs_give_equal_bytes(guest: str, kind: str, tmp_path: Path) -> None:
+    name, *argv = guest.split()
+    path = str(elf(name, kind))
+    first = heapscope(tmp_path / "a", "--cwd", "/tmp", path, *argv)
+    second = heapscope(tmp_path / "another-folder", "--cwd", "/tmp", path, *argv, hash_seed="12345")
+    assert first == second
+    assert first[3].count("\n") > 3
+
+
+def test_a_run_after_other_runs_is_equal_too() -> None:
+    """In one process: nothing of one guest is left for the next."""
+    path = elf("task/random")
+    first = emulated(path, traced=True)
+    for name in ("mm/mremap", "task/sig_registers", "heap/blocks"):
+        emulated(elf(name))
+    assert emulated(path, traced=True) == first
+
+
+def test_the_seed_decides_the_random_bytes() -> None:
+    path = elf("task/random")
+    zero, again, one = (emulated(path, traced=True, seed=seed).trace for seed in (0, 0, 1))
+    assert zero == again != one
+
+
+def test_an_aslr_seed_decides_the_layout() -> None:
+    path = elf("task/hello", "glibc-pie")
+    off, seven, again, eight = (emulated(path, traced=True, aslr=seed).trace for seed in (None, 7, 7, 8))
+    assert seven == again
+    assert len({off, seven, eight}) == 3
+
+
+def test_the_c_hooks_and_their_python_twins_give_equal_runs() -> None:
+    from emu.native import load  # noqa: F401
+
+    for name, argv in (("task/sig_repair", ()), ("heap/churn", ("3000",)), ("task/time", ())):
+        path = elf(name)
+        native, twin = (emulated(path, argv, traced=True, native=choice) for choice in (None, False))
+        assert native == twin

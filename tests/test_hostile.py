@@ -1,0 +1,272 @@
+"""Bad input: programs that are none, machines that run out, writers without readers. Never a traceback, a hang, or more of
+the host's memory than was granted."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from runs import elf
+
+import emu
+from emu.machine import Stopped
+
+ROOT = Path(__file__).resolve().parent.parent
+MIB = 1 << 20
+PHDR = 64  # where the program header table is in `tiny`, right behind the ELF header
+
+# mov edi, 42; mov eax, 231 (exit_group); syscall
+EXIT_42 = b"\xbf\x2a\x00\x00\x00\xb8\xe7\x00\x00\x00\x0f\x05"
+
+
+def phdr(kind: int = 1, flags: int = 5, offset: int = 0, va: int = 0x400000, filesz: int = 0x1000, memsz: int = 0x1000, align: int = 0x1000) -> bytes:  # fmt: skip
+    return struct.pack("<IIQQQQQQ", kind, flags, offset, va, va, filesz, memsz, align)
+
+
+def tiny(*phdrs: bytes, entry: int = 0x400800, size: int = 0x1000, **fields: int) -> bytes:
+    """A whole ELF of one page: header, program headers, EXIT_42 at 0x800. `fields` replace header fields."""
+    phdrs = phdrs or (phdr(),)
+    header = {"magic": 0x464C457F, "class_": 2, "data": 1, "version": 1, "type": 2, "machine": 62, "entry": entry, "phoff": PHDR,
+              "ehsize": 64, "phentsize": 56, "phnum": len(phdrs)} | fields  # fmt: skip
+    ehdr = struct.pack(
+        "<IBBBB8xHHIQQQIHHHHHH", header["magic"], header["class_"], header["data"], header["version"], 0, header["type"],
+        header["machine"], 1, header["entry"], header["phoff"], 0, 0, header["ehsize"], header["phentsize"], header["phnum"], 64, 0, 0,
+    )  # fmt: skip
+    body = (ehdr + b"".join(phdrs)).ljust(0x800, b"\0") + EXIT_42
+    return body.ljust(size, b"\0")[:size]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Callable[[bytes], Path]:
+    """A function that makes an executable file of bytes."""
+
+    def make(content: bytes) -> Path:
+        path = tmp_path / "program"
+        path.write_bytes(content)
+        path.chmod(0o755)
+        return path
+
+    return make
+
+
+def heapscope(*arguments: str, **how: object) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([sys.executable, "-m", "emu", *arguments], cwd=ROOT, timeout=120, **({"capture_output": True, "stdin": subprocess.DEVNULL} | how))  # type: ignore[call-overload,no-any-return]  # fmt: skip
+
+
+def test_the_smallest_program_runs(file: Callable[[bytes], Path]) -> None:
+    assert emu.run(file(tiny())).exit_status == 42
+
+
+REFUSED = {
+    "empty": b"",
+    "one byte": b"\x7f",
+    "not an ELF": b"#!/bin/sh\necho hello\n",
+    "text": b"hello " * 1000,
+    "truncated in the header": tiny(size=40),
+    "truncated in the program headers": tiny(size=80),
+    "32-bit": tiny(class_=1),
+    "big-endian": tiny(data=2),
+    "another machine": tiny(machine=183),
+    "x32-like class": tiny(class_=0),
+    "a relocatable object": tiny(type=1),
+    "a core file": tiny(type=4),
+    "dynamic": tiny(phdr(), phdr(kind=3, offset=0x900, va=0x400900, filesz=28, memsz=28)),
+    "no program headers": tiny(phnum=0),
+    "no segment to load": tiny(phdr(kind=4)),
+    "program headers past the end": tiny(phoff=0x10000),
+    "program headers at the end of 64 bits": tiny(phoff=0xFFFFFFFFFFFFFFF0),
+    "too many program headers": tiny(phnum=0xFFFF),
+    "odd program header size": tiny(phentsize=57),
+    "file part larger than memory part": tiny(phdr(filesz=0x1000, memsz=0x800)),
+    "segment past the end of the file": tiny(phdr(offset=0x100000)),
+    "huge segment": tiny(phdr(), phdr(va=0x10000000, filesz=0, memsz=1 << 62)),
+    "segment in the kernel's half": tiny(phdr(va=0xFFFF800000000000), entry=0xFFFF800000000800),
+    "segment that wraps": tiny(phdr(va=0xFFFFFFFFFFFFF000, memsz=0x3000), entry=0xFFFFFFFFFFFFF800),
+    "segment across the end of user space": tiny(phdr(), phdr(va=0x7FFFFFFFE000, filesz=0, memsz=0x10000)),
+    "misaligned offset": tiny(phdr(offset=0x10)),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_is_no_program_for_us_is_refused_in_one_line(what: str, file: Callable[[bytes], Path]) -> None:
+    path = file(REFUSED[what])
+    with pytest.raises(emu.ProgramError) as refused:
+        emu.run(path, max_instructions=1000)
+    assert str(refused.value).startswith(str(path))
+    assert "\n" not in str(refused.value)
+
+
+def test_refusals_say_what_is_wrong(file: Callable[[bytes], Path]) -> None:
+    words = {"dynamic": "dynamic", "32-bit": "32-bit", "another machine": "machine", "not an ELF": "ELF", "truncated in the header": "truncated"}
+    for what, word in words.items():
+        with pytest.raises(emu.ProgramError, match=f"(?i){word}|AArch64"):
+            emu.run(file(REFUSED[what]))
+
+
+def test_overlapping_segments_are_refused_or_overlaid_as_linux_does(file: Callable[[bytes], Path]) -> None:
+    """Linux maps segments one after the other, the later one on top; a program like that is at worst a dead one."""
+    for second in (phdr(va=0x400000), phdr(va=0x3FF000, filesz=0x1000, memsz=0x2000), phdr(va=0x400000, flags=6, memsz=0x5000)):
+        try:
+            run = emu.run(file(tiny(phdr(), second)), max_instructions=10_000)
+        except emu.ProgramError:
+            continue
+        assert run.exit_status == 42 or run.signal is not None
+
+
+def test_an_entry_outside_of_all_segments_is_a_sigsegv(file: Callable[[bytes], Path]) -> None:
+    assert emu.run(file(tiny(entry=0x900000))).signal_name == "SIGSEGV"
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (lambda folder: folder / "missing", "No such file"),
+        (lambda folder: folder, "directory"),
+        (lambda folder: Path("/dev/null"), "regular"),
+    ],
+    ids=["missing", "a directory", "a device"],
+)
+def test_files_that_cannot_be_programs(make: Callable[[Path], Path], word: str, tmp_path: Path) -> None:
+    path = make(tmp_path)
+    done = heapscope("run", str(path))
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
+    assert word.encode() in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_file_that_is_not_executable_is_refused(file: Callable[[bytes], Path]) -> None:
+    path = file(tiny())
+    path.chmod(0o644)
+    done = heapscope("run", str(path))
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert b"not executable" in done.stderr
+
+
+def test_the_command_refuses_with_status_2_and_one_line(file: Callable[[bytes], Path]) -> None:
+    for content in (b"", b"text", REFUSED["32-bit"], REFUSED["dynamic"], REFUSED["huge segment"]):
+        done = heapscope("run", str(file(content)))
+        assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1), done.stderr
+
+
+# mutated headers
+
+
+def mutated(rng: random.Random, original: bytes) -> bytes:
+    """The original with 1 to 8 bytes, or a whole field, of its headers changed."""
+    content = bytearray(original)
+    for _ in range(rng.randint(1, 8)):
+        at = rng.randrange(PHDR + 56 * 2)
+        if rng.random() < 0.5:
+            content[at] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)])
+        else:
+            value = rng.choice([0, 1, 0xFFF, 0x1000, 0x7FFFFFFF, 1 << 32, 1 << 47, (1 << 63) - 1, 1 << 63, (1 << 64) - 1, rng.getrandbits(64)])
+            at &= ~7
+            content[at : at + 8] = struct.pack("<Q", value)
+    if rng.random() < 0.1:
+        del content[rng.randrange(len(content)) :]
+    return bytes(content)
+
+
+@pytest.mark.slow
+def test_10_000_mutated_headers_are_refused_or_run(file: Callable[[bytes], Path]) -> None:
+    rng = random.Random(20)
+    original = tiny(phdr(), phdr(flags=6, va=0x500000, offset=0, filesz=0x100, memsz=0x3000))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    longest, outcomes = 0.0, dict.fromkeys(("refused", "ended", "limit"), 0)
+    for _ in range(10_000):
+        path = file(mutated(rng, original))
+        started = time.process_time()
+        try:
+            run = emu.run(path, memory=16 * MIB, max_instructions=2000, timeout=60)
+        except emu.ProgramError as refused:
+            assert "\n" not in str(refused)
+            outcomes["refused"] += 1
+        else:
+            outcomes["ended" if run.stopped is Stopped.EXITED else "limit"] += 1
+        longest = max(longest, time.process_time() - started)
+    assert outcomes["refused"] > 1000
+    assert outcomes["ended"] > 1000
+    assert longest < 5  # CPU seconds, of one
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 256 * MIB
+
+
+# running out
+
+
+def test_a_guest_that_takes_all_memory_is_killed_and_we_are_not() -> None:
+    path = str(elf("mm/exhaust"))
+    done = heapscope("run", "-q", "--memory", "64M", path)
+    assert done.returncode == 128 + 9
+    assert b"out of memory" in done.stderr.lower()
+    assert b"Traceback" not in done.stderr
+    run = emu.run(path, memory="64M")
+    assert run.signal_name == "SIGKILL"
+    assert any("memory" in note.lower() for note in run.notes)
+    assert emu.run(elf("task/hello"), memory="64M").exit_status == 0  # and the next one has all of it again
+
+
+def test_a_cap_of_memory_is_a_cap_of_the_hosts_memory() -> None:
+    process = subprocess.Popen([sys.executable, "-m", "emu", "run", "-q", "--memory", "256M", str(elf("mm/exhaust"))], cwd=ROOT, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 128 + 9
+    assert usage.ru_maxrss * 1024 < 256 * MIB + 160 * MIB
+
+
+def test_an_endless_loop_ends_at_its_limit(file: Callable[[bytes], Path]) -> None:
+    loop = bytearray(tiny())
+    loop[0x800:0x802] = b"\xeb\xfe"
+    path = str(file(bytes(loop)))
+    run = emu.run(path, max_instructions=123_457)
+    assert (run.stopped, run.counters.instructions) == (Stopped.INSTRUCTIONS, 123_457)
+    assert heapscope("run", "-q", "--max-instructions", "100000", path).returncode == 124
+    assert heapscope("run", "-q", "--timeout", "0.3", path).returncode == 124
+
+
+# nobody reads
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_trace_to_a_full_disk_ends_cleanly() -> None:
+    done = heapscope("run", "-o", "/dev/full", str(elf("task/hello")))
+    assert done.stdout == b"Hello from a static ELF.\n"
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    assert b"No space left" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_guest_that_writes_to_a_full_disk_gets_enospc() -> None:
+    with open("/dev/full", "wb") as full:
+        done = heapscope("run", str(elf("task/hello")), capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert b"ENOSPC (No space left on device)" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("-q",), ("-c",)], ids=" ".join)
+def test_a_reader_that_goes_away_ends_it_cleanly(options: tuple[str, ...]) -> None:
+    """As in `heapscope run ... 2>&1 | head -1`."""
+    command = [sys.executable, "-m", "emu", "run", *options, str(elf("bench/mmap_loop")), "3000"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=60) in (0, 128 + 13)
+    assert b"Traceback" not in first
+
+
+def test_a_guest_whose_output_nobody_reads_dies_of_sigpipe_or_gets_epipe() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = heapscope("run", str(elf("task/hello")), capture_output=False, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert b"EPIPE (Broken pipe)" in done.stderr
+    assert b"SIGPIPE" in done.stderr
+    assert done.returncode == 128 + 13
