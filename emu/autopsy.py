@@ -9,9 +9,10 @@ from emu.elf import Elf, ElfError
 from emu.outcome import Call, Death
 from emu.symbols import Symbols
 from emu.unwind import Unwinder
+from kernel.abi.siginfo import code_name
 from kernel.abi.signal import SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP, signame
 from kernel.mm.pte import PFN
-from kernel.task.siginfo import SigInfo, code_name
+from kernel.task.siginfo import SigInfo
 
 if TYPE_CHECKING:
     from kernel.mm.mm import Mm

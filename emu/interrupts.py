@@ -1,7 +1,8 @@
-"""What ends a run from outside: Ctrl-C and its kin, and the time limit; looked at by the trap loop and by streams that wait."""
+"""What ends a run from outside: Ctrl-C and its kin, and the time limit. The trap loop and waiting streams look here."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -49,19 +50,15 @@ class Interrupts:
         self._seen += 1
         self.arrived.append(number)
         self.last = number
-        try:
+        with contextlib.suppress(BlockingIOError):  # full: it is readable already
             os.write(self._wake, b"!")
-        except BlockingIOError:  # it is readable already
-            pass
 
     def take(self) -> int | None:
         """The next signal for the guest, None when there is none."""
         if not self.arrived:
             return None
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self.wake_fd, 4096)
-        except BlockingIOError:
-            pass
         return self.arrived.pop(0)
 
     @property

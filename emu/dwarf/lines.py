@@ -6,7 +6,9 @@ file's name as the compiler was given it.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from emu.dwarf.cursor import Bytes, Malformed
@@ -39,31 +41,60 @@ class _Table:
         return f"{self.directories[position]}/{name}"
 
 
+MAX_SECTION = 32 << 20  # larger ones would take longer to read than anybody waits for a line number
+
+
 class LineTables:
-    """All line tables of one file, searched in order. Nothing is read before the first question."""
+    """All line tables of one file, read at the first question. A broken table is left out from the break on."""
 
     def __init__(self, elf: Elf) -> None:
-        self._lines = elf.bytes_of(".debug_line")
         self._elf = elf
+        self._code = [(segment.vaddr, segment.end) for segment in elf.executable]
+        self._starts: list[int] | None = None
+        self._rows: list[tuple[int, int, int, int]] = []  # (end, table, file, line) for each start
+        self._tables: list[_Table] = []
 
     def find(self, va: int) -> tuple[str, int] | None:
         """(file, line) of the instruction at `va` (an address of the file), None where no table covers it."""
-        if not self._lines:
+        if self._starts is None:
+            self._starts = self._read()
+        index = bisect_right(self._starts, va) - 1
+        if index < 0 or va >= self._rows[index][0]:
             return None
+        _, table, file, line = self._rows[index]
+        return self._tables[table].file(file), line
+
+    def _read(self) -> list[int]:
+        section = self._elf.bytes_of(".debug_line")
         strings = {0x1F: self._elf.bytes_of(".debug_line_str"), 0x0E: self._elf.bytes_of(".debug_str")}
-        cursor = Bytes(self._lines)
+        cursor = Bytes(section if len(section) <= MAX_SECTION else b"")
+        rows: list[tuple[int, int, int, int, int]] = []
         while cursor.at < cursor.end:
             try:
                 unit, offset_size = _unit(cursor)
             except Malformed:
-                return None
-            try:
-                found = _search(unit, offset_size, strings, va)
-            except Malformed:
-                continue
-            if found is not None:
-                return found
-        return None
+                break  # where the next one begins is not known
+            with suppress(Malformed):
+                self._add(unit, offset_size, strings, rows)
+        rows.sort()
+        self._rows = [row[1:] for row in rows]
+        return [row[0] for row in rows]
+
+    def _add(
+        self, unit: Bytes, offset_size: int, strings: dict[int, bytes], rows: list[tuple[int, int, int, int, int]]
+    ) -> None:
+        table, program = _header(unit, offset_size, strings)
+        number = len(self._tables)
+        self._tables.append(table)
+        before: tuple[int, int, int] | None = None  # (address, file, line) of the row before, in one sequence
+        for address, file, line, end in _rows(table, program):
+            if before is not None and before[0] < address and self._is_code(before[0]):
+                rows.append((before[0], address, number, before[1], before[2]))
+            before = None if end else (address, file, line)
+
+    def _is_code(self, va: int) -> bool:
+        """A linker that drops a function leaves its lines at address 0."""
+        return any(start <= va < end for start, end in self._code)
 
 
 def _unit(cursor: Bytes) -> tuple[Bytes, int]:
@@ -76,16 +107,6 @@ def _unit(cursor: Bytes) -> tuple[Bytes, int]:
         raise Malformed("a table longer than its section")
     cursor.at += length
     return unit, offset_size
-
-
-def _search(unit: Bytes, offset_size: int, strings: dict[int, bytes], va: int) -> tuple[str, int] | None:
-    table, program = _header(unit, offset_size, strings)
-    before: tuple[int, int, int] | None = None  # (address, file, line) of the row before, in one sequence
-    for address, file, line, end in _rows(table, program):
-        if before is not None and before[0] <= va < address:
-            return table.file(before[1]), before[2]
-        before = None if end else (address, file, line)
-    return None
 
 
 def _header(unit: Bytes, offset_size: int, strings: dict[int, bytes]) -> tuple[_Table, Bytes]:

@@ -84,7 +84,9 @@ def test_a_knob_that_cannot_be_is_refused_in_one_line(knobs: dict[str, Any], wor
 
 
 def test_a_config_is_frozen_and_becomes_the_kernels(tmp_path: Path) -> None:
-    config = RunConfig(memory=64 << 20, epoch=1.5, uid=0, gid=0, env=(("A", "ü"),), mounts=(Mount(str(tmp_path), "/m"),))
+    config = RunConfig(
+        memory=64 << 20, epoch=1.5, uid=0, gid=0, env=(("A", "ü"),), mounts=(Mount(str(tmp_path), "/m"),)
+    )
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.memory = 1  # type: ignore[misc]
     kernel = config.kernel()
