@@ -1,0 +1,168 @@
+"""Pipe: bytes between two ends, in page-sized buffers as fs/pipe.c keeps them, so that it fills when Linux's does."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from kernel.abi.errno import EBUSY, EINVAL, EPERM, EPIPE, LinuxError
+from kernel.abi.fcntl import FIONREAD, S_IFIFO, Open, Poll
+from kernel.abi.limits import PAGE_SIZE
+from kernel.fs.dentry import Dentry, Path
+from kernel.fs.file import File, PipeLike
+from kernel.fs.inode import Inode
+
+if TYPE_CHECKING:
+    from kernel.fs.inode import Cred, FileSystem
+    from kernel.fs.vfs import Vfs
+    from kernel.task.task import Task
+
+SLOTS = 16  # PIPE_DEF_BUFFERS
+MAX_SIZE = 1 << 20  # /proc/sys/fs/pipe-max-size
+
+
+class Buffer:
+    """One page's worth: `data[start:]` is still to be read. `packet`: a read never goes past its end (O_DIRECT)."""
+
+    __slots__ = ("data", "packet", "start")
+
+    def __init__(self, data: bytes, packet: bool) -> None:
+        self.data = bytearray(data)
+        self.start = 0
+        self.packet = packet
+
+
+class PipeInode(Inode):
+    """A pipe. At most `slots` buffers; `readers` and `writers` count open descriptions."""
+
+    __slots__ = ("buffers", "readers", "slots", "writers")
+
+    def __init__(self, fs: FileSystem, uid: int, gid: int) -> None:
+        super().__init__(fs, S_IFIFO | 0o600, uid, gid)
+        self.buffers: deque[Buffer] = deque()
+        self.slots = SLOTS
+        self.readers = self.writers = 0
+
+    def open(self, path: Path, flags: int) -> File:
+        """By way of /proc/[pid]/fd: one more reader or writer."""
+        return PipeFile(path, flags)
+
+    @property
+    def held(self) -> int:
+        return sum(len(buffer.data) - buffer.start for buffer in self.buffers)
+
+    def take(self, n: int) -> bytes:
+        """Up to `n` bytes, at most one packet."""
+        parts: list[bytes] = []
+        while n and self.buffers:
+            buffer = self.buffers[0]
+            part = bytes(buffer.data[buffer.start : buffer.start + n])
+            parts.append(part)
+            buffer.start += len(part)
+            n -= len(part)
+            if buffer.packet:
+                buffer.start = len(buffer.data)  # what the reader had no room for is lost
+            if buffer.start == len(buffer.data):
+                self.buffers.popleft()
+            if buffer.packet:
+                break
+        return b"".join(parts)
+
+    def put_back(self, data: bytes) -> None:
+        """Bytes that a reader's memory did not take are first again."""
+        if data:
+            self.buffers.appendleft(Buffer(data, packet=False))
+
+    def give(self, data: bytes, packet: bool) -> int:
+        """As much of `data` as there is room for (anon_pipe_write): the odd bytes first, into the last buffer's page if
+        it has room, then page by page."""
+        done = 0
+        odd = len(data) % PAGE_SIZE
+        if odd and self.buffers:
+            last = self.buffers[-1]
+            if not last.packet and len(last.data) + odd <= PAGE_SIZE:
+                last.data += data[:odd]
+                done = odd
+        while done < len(data) and len(self.buffers) < self.slots:
+            part = data[done : done + PAGE_SIZE]
+            self.buffers.append(Buffer(part, packet))
+            done += len(part)
+        return done
+
+    def resize(self, size: int, cred: Cred) -> int:
+        """F_SETPIPE_SZ: pages, a power of two (round_pipe_size)."""
+        if size > 1 << 31:
+            raise LinuxError(EINVAL, "the size is too large for a pipe")
+        pages = max(-(-size // PAGE_SIZE), 1)
+        slots = 1 << (pages - 1).bit_length()
+        if slots > self.slots and slots * PAGE_SIZE > MAX_SIZE and not cred.privileged:
+            raise LinuxError(EPERM, f"more than {MAX_SIZE} bytes (/proc/sys/fs/pipe-max-size) are for root")
+        if slots < len(self.buffers):
+            raise LinuxError(EBUSY, "the pipe holds more than that")
+        self.slots = slots
+        return slots * PAGE_SIZE
+
+
+class PipeFile(PipeLike):
+    """One end of a pipe (or both, by /proc/[pid]/fd and O_RDWR)."""
+
+    __slots__ = ("pipe",)
+
+    def __init__(self, path: Path, flags: int) -> None:
+        super().__init__(path, flags)
+        inode = path.dentry.inode
+        assert isinstance(inode, PipeInode)
+        self.pipe = inode
+        inode.readers += self.readable
+        inode.writers += self.writable
+
+    def read(self, n: int) -> bytes | None:
+        pipe = self.pipe
+        if pipe.buffers or not n:
+            pipe.atime = pipe.fs.now()
+            return pipe.take(n)
+        return None if pipe.writers else b""
+
+    def unread(self, data: bytes) -> None:
+        self.pipe.put_back(data)
+
+    def write(self, data: bytes) -> int:
+        pipe = self.pipe
+        if not pipe.readers:
+            raise LinuxError(EPIPE, "nobody has the pipe's other end open for reading")
+        done = pipe.give(data, bool(self.flags & Open.DIRECT))
+        if done:
+            pipe.touch()
+        return done
+
+    def poll(self) -> int:
+        """pipe_poll()."""
+        pipe, events = self.pipe, 0
+        if self.readable:
+            if pipe.buffers:
+                events |= Poll.IN | Poll.RDNORM
+            if not pipe.writers:
+                events |= Poll.HUP
+        if self.writable:
+            if len(pipe.buffers) < pipe.slots:
+                events |= Poll.OUT | Poll.WRNORM
+            if not pipe.readers:
+                events |= Poll.ERR
+        return events
+
+    def ioctl(self, task: Task, cmd: int, arg: int) -> int:
+        if cmd == FIONREAD:
+            task.mm.copy_to_user(arg, self.pipe.held.to_bytes(4, "little"))
+            return 0
+        return super().ioctl(task, cmd, arg)
+
+    def release(self) -> None:
+        self.pipe.readers -= self.readable
+        self.pipe.writers -= self.writable
+
+
+def make_pipe(vfs: Vfs, cred: Cred, flags: int) -> tuple[PipeFile, PipeFile]:
+    """A new pipe's ends for reading and for writing; `flags` may be O_NONBLOCK and O_DIRECT."""
+    inode = PipeInode(vfs.pipes, cred.fsuid, cred.fsgid)
+    path = Path(vfs.pipe_mount, Dentry(b"pipe:[%d]" % inode.ino, None, inode))
+    return PipeFile(path, Open.RDONLY | flags & Open.NONBLOCK), PipeFile(path, Open.WRONLY | flags)
