@@ -68,10 +68,10 @@ def mmap_region(
     mm: Mm, start: int, end: int, flags: int, mappable: Mappable | None = None, pgoff: int = 0, file: object = None,
 ) -> Vma:  # fmt: skip
     """Put a mapping at [start, end), in place of whatever is there. Raises LinuxError(ENOMEM, EPERM)."""
-    if mappable is None:
-        pgoff = start >> 12
-    elif file is None:
+    if file is None:
         file = mappable
+        if file is None:
+            pgoff = start >> 12
     pages = end - start >> 12
     old = mm.vmas.overlapping(start, end)
     gone = accounted = 0

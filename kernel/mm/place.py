@@ -39,8 +39,7 @@ def get_unmapped_area(
         if addr % PAGE_SIZE:
             raise LinuxError(EINVAL, "addr is not page-aligned")
     else:
-        if addr:
-            addr = round_hint_to_min(mm, addr)
+        addr &= -PAGE_SIZE
         found = 0
         if thp:
             found = _thp_area(mm, addr, length, offset, low32, above4g)
@@ -53,6 +52,7 @@ def get_unmapped_area(
 
 
 def round_hint_to_min(mm: Mm, hint: int) -> int:
+    """mmap's hint, moved out of the range that is forbidden (do_mmap)."""
     hint &= -PAGE_SIZE
     return mm.mmap_min_addr if 0 < hint < mm.mmap_min_addr else hint
 

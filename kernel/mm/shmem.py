@@ -22,7 +22,7 @@ class Shmem:
         self.pages = pages
         self.accounted = accounted  # its pages count in Committed_AS for as long as it lives
         self.frames_by_index: dict[int, int] = {}
-        self.mappings = 0
+        self.mappings: dict[int, tuple[Mm, Vma]] = {}  # by id(vma)
         self.inode = frames.next_inode
         frames.next_inode += 1
 
@@ -40,18 +40,28 @@ class Shmem:
         return index in self.frames_by_index
 
     def added(self, mm: Mm, vma: Vma) -> None:
-        self.mappings += 1
+        self.mappings[id(vma)] = (mm, vma)
 
     def removed(self, mm: Mm, vma: Vma) -> None:
-        self.mappings -= 1
+        self.mappings.pop(id(vma), None)
         if not self.mappings:
-            self.punch(0, self.pages)
-            if self.accounted:
-                self.frames.commit.uncharge(self.pages)
-                self.accounted = False
+            self.release()
+
+    def release(self) -> None:
+        """No mapping is left: the memory and the promise of it go."""
+        self.mappings.clear()
+        self.punch(0, self.pages)
+        if self.accounted:
+            self.frames.commit.uncharge(self.pages)
+            self.accounted = False
 
     def punch(self, start: int, end: int) -> None:
-        """Free the pages [start, end): they read zero again (MADV_REMOVE). PTEs are the caller's."""
+        """Free the pages [start, end): they read zero again (MADV_REMOVE)."""
+        for mm, vma in self.mappings.values():
+            lo = max(vma.start, vma.start + (start - vma.pgoff << 12))
+            hi = min(vma.end, vma.start + (end - vma.pgoff << 12))
+            if lo < hi:
+                mm.zap_mapped(lo, hi, private=False)
         if end - start > len(self.frames_by_index):
             doomed = [index for index in self.frames_by_index if start <= index < end]
         else:

@@ -1,36 +1,35 @@
-"""Memory syscalls that shape the address space: check what the ABI asks to be checked, in Linux's order, then ask mm."""
+"""Memory syscalls that shape the address space: check what the ABI asks, in Linux's order, then ask mm."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.abi.args import Addr, Fd, Int, Size, ULong, XOff
-from kernel.abi.errno import (
-    EACCES,
-    EEXIST,
-    EINVAL,
-    ENOMEM,
-    EOPNOTSUPP,
-    EOVERFLOW,
-    EPERM,
-    LinuxError,
-)  # fmt: skip
+from kernel.abi.args import Addr, Fd, Int, Size, UInt, ULong, XOff
+from kernel.abi.errno import EACCES, EEXIST, EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, EOVERFLOW, EPERM, LinuxError
+from kernel.abi.fcntl import OpenFlags
 from kernel.abi.limits import RLIMIT_MEMLOCK, TASK_SIZE, U64
+from kernel.abi.memargs import NewAddr
 from kernel.abi.mman import (
     MAP_HUGE_MASK,
     MAP_HUGE_SHIFT,
     MAP_TYPE,
+    MadvChoice,
     Map,
     MapFlags,
+    Mremap,
+    MremapFlags,
     Prot,
     ProtFlags,
-)  # fmt: skip
+)
 from kernel.mm import map as mm_map
 from kernel.mm import vma as vm
+from kernel.mm.advise import checked_end, do_madvise
 from kernel.mm.brk import brk as move_brk
 from kernel.mm.fault import populate
-from kernel.mm.place import get_unmapped_area
+from kernel.mm.place import get_unmapped_area, round_hint_to_min
 from kernel.mm.protect import mprotect as change_protection
+from kernel.mm.remap import mremap as move_mapping
+from kernel.mm.residency import mseal as seal
 from kernel.mm.shmem import Shmem
 from kernel.syscalls.table import Hexadecimal, syscall
 
@@ -47,9 +46,6 @@ LEGACY_MAP_MASK = (
     | Map._32BIT | Map.ABOVE4G | 21 << MAP_HUGE_SHIFT | 30 << MAP_HUGE_SHIFT
 )  # fmt: skip
 HUGE_SIZES = {0: 21, 21: 21, 30: 30}  # MAP_HUGE_ field → log2 of a size that x86-64 has; 0 is the default size
-SHAPE = Map.FIXED | Map.FIXED_NOREPLACE | Map._32BIT | Map.ABOVE4G
-NO_SHAPE_NEEDED = Map.NORESERVE | Map.DENYWRITE | Map.EXECUTABLE | Map.PRIVATE | Map.ANONYMOUS
-MAX_PAGES = 1 << 52
 
 
 @syscall(result=Hexadecimal)
@@ -70,7 +66,7 @@ def mmap(task: Task, addr: Addr, length: Size, prot: ProtFlags, flags: MapFlags,
     if flags & Map.ANONYMOUS:
         if flags & Map.HUGETLB:
             _huge_pages(task, length, flags)
-        file = None
+        file: File | None = None
     else:
         file = task.files.get(fd)
         if flags & Map.HUGETLB:
@@ -92,6 +88,8 @@ def mmap(task: Task, addr: Addr, length: Size, prot: ProtFlags, flags: MapFlags,
     vm_flags = prot & 7 | vm.MAY | mm.def_flags
     if flags & (Map.GROWSDOWN | Map.LOCKED | Map.STACK | Map.SYNC):
         vm_flags |= _flag_bits(flags)
+    if addr and not flags & Map.FIXED:
+        addr = round_hint_to_min(mm, addr)
     start = get_unmapped_area(
         mm, addr, size, fixed=bool(flags & Map.FIXED), low32=bool(flags & Map._32BIT),
         above4g=bool(flags & Map.ABOVE4G), offset=0 if file is None else offset,
@@ -103,6 +101,7 @@ def mmap(task: Task, addr: Addr, length: Size, prot: ProtFlags, flags: MapFlags,
         raise LinuxError(EPERM, "MAP_LOCKED needs CAP_IPC_LOCK or a RLIMIT_MEMLOCK above 0")
     mm_map.check_mlock_future(mm, vm_flags, size)
     mappable: Mappable | None = None
+    behind: object = file
     if file is not None:
         vm_flags, mappable = _file_mapping(file, prot, flags, vm_flags, pgoff, size)
     else:
@@ -111,8 +110,13 @@ def mmap(task: Task, addr: Addr, length: Size, prot: ProtFlags, flags: MapFlags,
         vm_flags |= mm_map.noreserve(mm)
     if vm_flags & vm.SHARED and mappable is None:
         pgoff = 0
-        mappable = _shared_memory(mm, size >> 12, vm_flags)
-    mm_map.mmap_region(mm, start, start + size, vm_flags, mappable, pgoff, file)
+        mappable = behind = _shared_memory(mm, size >> 12, vm_flags)
+    try:
+        mm_map.mmap_region(mm, start, start + size, vm_flags, mappable, pgoff, behind)
+    except LinuxError:
+        if isinstance(mappable, Shmem):
+            mappable.release()
+        raise
     if vm_flags & vm.LOCKED or flags & (Map.POPULATE | Map.NONBLOCK) == Map.POPULATE:
         populate(mm, start, start + size)
     return start
@@ -252,3 +256,103 @@ def pkey_alloc(task: Task, flags: ULong, access_rights: ULong) -> int:
 def pkey_free(task: Task, pkey: Int) -> int:
     """pkey_free(2), on a CPU without protection keys."""
     raise LinuxError(EINVAL, f"protection key {pkey} is not allocated (this CPU has none)")
+
+
+@syscall(result=Hexadecimal)
+def mremap(
+    task: Task, old_address: Addr, old_size: Size, new_size: Size, flags: MremapFlags, new_address: NewAddr
+) -> int:
+    """mremap(2)."""
+    if flags & ~(Mremap.MAYMOVE | Mremap.FIXED | Mremap.DONTUNMAP):
+        raise LinuxError(EINVAL, "unknown bits in flags")
+    old = old_size + 4095 & U64 & ~4095
+    new = new_size + 4095 & U64 & ~4095
+    if old_address & 4095:
+        raise LinuxError(EINVAL, "old_address is not page-aligned")
+    if not new:
+        raise LinuxError(EINVAL, "new_size is 0 (or overflows when rounded up to pages)")
+    if new > TASK_SIZE:
+        raise LinuxError(EINVAL, "new_size exceeds the address space")
+    if flags & (Mremap.FIXED | Mremap.DONTUNMAP):
+        _check_new_address(task, old_address, old, new, new_address, flags)
+    return move_mapping(
+        task.mm, old_address, old, new, new_address, maymove=bool(flags & Mremap.MAYMOVE),
+        fixed=bool(flags & Mremap.FIXED), dontunmap=bool(flags & Mremap.DONTUNMAP),
+    )  # fmt: skip
+
+
+def _check_new_address(task: Task, addr: int, old: int, new: int, new_addr: int, flags: int) -> None:
+    """The rest of check_mremap_params, where an address is wished for."""
+    if new_addr > TASK_SIZE - new:
+        raise LinuxError(EINVAL, "new_address is beyond the address space")
+    if new_addr & 4095:
+        raise LinuxError(EINVAL, "new_address is not page-aligned")
+    if not flags & Mremap.MAYMOVE:
+        raise LinuxError(EINVAL, "MREMAP_FIXED and MREMAP_DONTUNMAP need MREMAP_MAYMOVE")
+    if flags & Mremap.DONTUNMAP and old != new:
+        raise LinuxError(EINVAL, "MREMAP_DONTUNMAP does not resize")
+    if addr + old & U64 > new_addr and new_addr + new > addr:
+        raise LinuxError(EINVAL, "the old and the new range overlap")
+    if task.mm.map_count + 2 >= task.mm.max_map_count - 3:
+        raise LinuxError(ENOMEM, f"vm.max_map_count: there are {task.mm.map_count} mappings")
+
+
+@syscall
+def remap_file_pages(
+    task: Task, addr: Addr, size: Size, prot: ProtFlags, pgoff: Size, flags: MapFlags
+) -> int:
+    """remap_file_pages(2), which Linux emulates by a mapping over the old one since 4.0."""
+    mm = task.mm
+    start, length = addr & ~4095, size & ~4095
+    if prot:
+        raise LinuxError(EINVAL, "prot must be 0")
+    if start + length & U64 <= start or pgoff + (length >> 12) > U64:
+        raise LinuxError(EINVAL, "the range is empty or wraps around")
+    vma = mm.vmas.find(start)
+    if vma is None or not vma.flags & vm.SHARED or vma.mappable is None:
+        raise LinuxError(EINVAL, "not a shared mapping")
+    end, at = start + length, vma.end
+    while at < end:
+        beside = mm.vmas.find(at)
+        if beside is None or beside.file is not vma.file or beside.flags != vma.flags:
+            raise LinuxError(EINVAL, "the range is not one mapping of one file")
+        at = beside.end
+    if vma.file is not vma.mappable and pgoff + (length >> 12) > (1 << 63) - 1 >> 12:
+        raise LinuxError(EOVERFLOW, "the offset is past the largest file")
+    mm_map.mmap_region(mm, start, end, vma.flags, vma.mappable, pgoff, vma.file)
+    populate(mm, start, end)
+    return 0
+
+
+@syscall
+def madvise(task: Task, addr: Addr, length: Size, advice: MadvChoice) -> int:
+    """madvise(2). Holes make it ENOMEM, but only after the mapped parts were advised."""
+    do_madvise(task.mm, addr, length, advice)
+    return 0
+
+
+@syscall
+def mseal(task: Task, addr: Addr, length: Size, flags: ULong) -> int:
+    """mseal(2)."""
+    if flags:
+        raise LinuxError(EINVAL, "flags must be 0")
+    seal(task.mm, addr, checked_end(addr, length))
+    return 0
+
+
+@syscall
+def memfd_secret(task: Task, flags: UInt) -> int:
+    """memfd_secret(2), as where secretmem.enable is off."""
+    raise LinuxError(ENOSYS, "secret memory is off (secretmem.enable=0)")
+
+
+@syscall
+def map_shadow_stack(task: Task, addr: Addr, size: Size, flags: UInt) -> int:
+    """map_shadow_stack(2), as where CONFIG_X86_USER_SHADOW_STACK is off: this CPU has no shadow stacks."""
+    raise LinuxError(ENOSYS, "this CPU has no shadow stacks")
+
+
+@syscall
+def userfaultfd(task: Task, flags: OpenFlags) -> int:
+    """userfaultfd(2), as where CONFIG_USERFAULTFD is off."""
+    raise LinuxError(ENOSYS, "faults are not delivered to user space")
