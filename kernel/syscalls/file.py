@@ -55,7 +55,8 @@ def find(task: Task, dirfd: int, path: int, *, follow: bool = True, empty: bool 
     return walk_from(task, dirfd, name).find(name, follow=follow)
 
 
-def _open(task: Task, dirfd: int, name: bytes, flags: int, mode: int, resolve: int = 0) -> int:
+def open_at(task: Task, dirfd: int, name: bytes, flags: int, mode: int, resolve: int = 0) -> int:
+    """open(2) past its flags: a new descriptor."""
     if not name:
         raise LinuxError(ENOENT, "the path is empty")
     if flags & Open.PATH:
@@ -83,21 +84,21 @@ def _open_flags(flags: int) -> int:
 def open(task: Task, pathname: Path, flags: OpenFlags, mode: OpenMode) -> int:
     """open(2)."""
     flags = _open_flags(flags)
-    return _open(task, AT_FDCWD, getname(task, pathname), flags, mode & 0o7777)
+    return open_at(task, AT_FDCWD, getname(task, pathname), flags, mode & 0o7777)
 
 
 @syscall
 def openat(task: Task, dirfd: DirFd, pathname: Path, flags: OpenFlags, mode: OpenMode) -> int:
     """openat(2)."""
     flags = _open_flags(flags)
-    return _open(task, dirfd, getname(task, pathname), flags, mode & 0o7777)
+    return open_at(task, dirfd, getname(task, pathname), flags, mode & 0o7777)
 
 
 @syscall
 def creat(task: Task, pathname: Path, mode: Mode) -> int:
     """creat(2)."""
     flags = Open.CREAT | Open.WRONLY | Open.TRUNC | Open.LARGEFILE
-    return _open(task, AT_FDCWD, getname(task, pathname), flags, mode & 0o7777)
+    return open_at(task, AT_FDCWD, getname(task, pathname), flags, mode & 0o7777)
 
 
 def stat_of(place: Place) -> bytes:
