@@ -76,51 +76,87 @@ def _limits() -> None:
 
 
 def native(
-    path: Path | str, argv: tuple[str, ...] = (), *, env: tuple[str, ...] = (), stdin: bytes = b"", cwd: Path | None = None,
+    path: Path | str,
+    argv: tuple[str, ...] = (),
+    *,
+    env: tuple[str, ...] = (),
+    stdin: bytes = b"",
+    cwd: Path | None = None,
     before: tuple[str, ...] = (),
-) -> Outcome:  # fmt: skip
+) -> Outcome:
     """Run it on the host. `before` is put in front of it (strace and its options)."""
     with contextlib.nullcontext(cwd) if cwd else fresh_folder() as folder:
         done = subprocess.run(
             [program("setarch", "util-linux"), "-R", *before, str(path), *argv],
-            cwd=folder, env=dict(word.split("=", 1) for word in env), input=stdin, capture_output=True, umask=0o022,
-            timeout=SECONDS, preexec_fn=_limits,
-        )  # fmt: skip
+            cwd=folder,
+            env=dict(word.split("=", 1) for word in env),
+            input=stdin,
+            capture_output=True,
+            umask=0o022,
+            timeout=SECONDS,
+            preexec_fn=_limits,
+        )
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
-def straced(path: Path | str, argv: tuple[str, ...] = (), *, env: tuple[str, ...] = (), stdin: bytes = b"") -> tuple[Outcome, str]:
+def straced(
+    path: Path | str, argv: tuple[str, ...] = (), *, env: tuple[str, ...] = (), stdin: bytes = b""
+) -> tuple[Outcome, str]:
     """Run it on the host under strace; the outcome, and the folder it ran in."""
     strace = program("strace")
     with fresh_folder() as log_folder, fresh_folder() as cwd:
         log = log_folder / "log"
         taskset = (program("taskset", "util-linux"), "-c", str(min(os.sched_getaffinity(0))))
         outcome = native(path, argv, env=env, stdin=stdin, cwd=cwd, before=(*taskset, strace, "-o", str(log)))
-        return Outcome(outcome.status, outcome.stdout, outcome.stderr, log.read_text(errors="surrogateescape")), str(cwd)
+        return Outcome(outcome.status, outcome.stdout, outcome.stderr, log.read_text(errors="surrogateescape")), str(
+            cwd
+        )
 
 
 def emulated(
-    path: Path | str, argv: tuple[str, ...] = (), *, env: tuple[str, ...] = (), stdin: bytes = b"",
-    max_instructions: int = INSTRUCTIONS, cwd: str = CWD, traced: bool = False, **knobs: Any,
-) -> Outcome:  # fmt: skip
+    path: Path | str,
+    argv: tuple[str, ...] = (),
+    *,
+    env: tuple[str, ...] = (),
+    stdin: bytes = b"",
+    max_instructions: int = INSTRUCTIONS,
+    cwd: str = CWD,
+    traced: bool = False,
+    **knobs: Any,
+) -> Outcome:
     """Run it here, under the uid and hostname of the host. `knobs` are further ones of emu.run."""
     text = StringIO()
     if traced:
         knobs |= {"trace": "all", "sinks": [TextSink(text)]}
     run = emu.run(
-        path, argv, env=[tuple(word.split("=", 1)) for word in env], stdin=stdin, cwd=cwd, uid=os.getuid(), gid=os.getgid(),
-        hostname=os.uname().nodename, max_instructions=max_instructions, timeout=SECONDS, **knobs,
-    )  # fmt: skip
+        path,
+        argv,
+        env=[tuple(word.split("=", 1)) for word in env],
+        stdin=stdin,
+        cwd=cwd,
+        uid=os.getuid(),
+        gid=os.getgid(),
+        hostname=os.uname().nodename,
+        max_instructions=max_instructions,
+        timeout=SECONDS,
+        **knobs,
+    )
     assert run.stopped is Stopped.EXITED, f"ended by {run.stopped.value}: {run.notes}"
     status = -run.signal if run.signal is not None else run.exit_status
     assert status is not None
     return Outcome(status, run.stdout, run.stderr, text.getvalue())
 
 
-def cases(of: Callable[[toolchain.Guest], bool] = lambda guest: True) -> list[Any]:
+def any_guest(guest: toolchain.Guest) -> bool:
+    return True
+
+
+def cases(of: Callable[[toolchain.Guest], bool] = any_guest) -> list[Any]:
     """pytest parameters (name, kind, case): every guest that `of` holds for, in each of its kinds, each run of it."""
     return [
-        pytest.param(guest.name, kind, case, id="-".join(filter(None, (guest.name, kind, case.label.replace(" ", ",")[:40]))))
+        pytest.param(
+            guest.name, kind, case, id="-".join(filter(None, (guest.name, kind, case.label.replace(" ", ",")[:40])))
+        )
         for guest in toolchain.guests()
         if of(guest)
         for kind in guest.kinds

@@ -1,4 +1,4 @@
-"""The one truth of how guests are built: which compilers, which flags, which sources; guest/Makefile and the tests ask here.
+"""The one truth of how guests are built: compilers, flags, sources. guest/Makefile and the tests ask here.
 
 A build is kept in `build/guest/<kind>/<group>/<name>.elf` beside a `.key` file, a hash of everything that went into it
 (sources, flags, compiler version): made again only when the hash differs, and equal bytes for equal input.
@@ -31,11 +31,22 @@ BUILD = ROOT / "build"
 PACKAGES = ROOT / "tests" / "debian-packages.txt"
 DEFAULT_KINDS = ("musl", "glibc")
 COMMON = (
-    "-O2", "-g", "-fno-omit-frame-pointer", "-fno-delete-null-pointer-checks", f"-ffile-prefix-map={GUEST}=guest", "-I.",
-    "-Wall", "-Wextra", "-Wno-unknown-warning-option", "-Wno-unused-result",
+    "-O2",
+    "-g",
+    "-fno-omit-frame-pointer",
+    "-fno-delete-null-pointer-checks",
+    f"-ffile-prefix-map={GUEST}=guest",
+    "-I.",
+    "-Wall",
+    "-Wextra",
+    "-Wno-unknown-warning-option",
+    "-Wno-unused-result",
     # what guests do on purpose: overruns, wild lengths, endless recursion
-    "-Wno-array-bounds", "-Wno-stringop-overflow", "-Wno-stringop-overread", "-Wno-infinite-recursion",
-)  # fmt: skip
+    "-Wno-array-bounds",
+    "-Wno-stringop-overflow",
+    "-Wno-stringop-overread",
+    "-Wno-infinite-recursion",
+)
 LIBRARIES = Path("/usr/lib/x86_64-linux-gnu")
 
 
@@ -45,7 +56,7 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One way to make a static ELF: a C and a C++ compiler (None: this libc has none), flags before and after the source."""
+    """One way to make a static ELF: a C and a C++ compiler (None: it has none), flags before and after the source."""
 
     name: str
     cc: tuple[str, ...]
@@ -61,22 +72,38 @@ GCC = (("gcc", "gcc"), ("/usr/lib/x86_64-linux-gnu/libc.a", "libc6-dev"))
 _JEMALLOC = str(LIBRARIES / "libjemalloc.a")
 _TCMALLOC = str(LIBRARIES / "libtcmalloc_minimal.a")
 
+_WHOLE_TCMALLOC = ("-Wl,--whole-archive", _TCMALLOC, "-Wl,--no-whole-archive", "-lm", "-lstdc++", "-lpthread")
+_DIET = ("diet", "-Os", "gcc", "-nostdinc", "-isystem", "/usr/include/diet")
+_PLAIN = ("-static", "-no-pie")
+_MALLOC = (*_PLAIN, "-fno-builtin")
+
 KINDS = {
     kind.name: kind
     for kind in (
         Kind("musl", (*ZIG, "cc", *MUSL_TARGET), (*ZIG, "c++", *MUSL_TARGET), ()),
         Kind("musl-pie", (*ZIG, "cc", *MUSL_TARGET), (*ZIG, "c++", *MUSL_TARGET), (), ("-static", "-pie", "-fPIE")),
         Kind("musl-gcc", ("musl-gcc",), None, (("musl-gcc", "musl-tools"),)),
-        Kind("glibc", ("gcc",), ("g++",), GCC, ("-static", "-no-pie")),
+        Kind("glibc", ("gcc",), ("g++",), GCC, _PLAIN),
         Kind("glibc-pie", ("gcc",), ("g++",), GCC, ("-static-pie", "-fPIE")),
-        Kind("diet", ("diet", "-Os", "gcc", "-nostdinc", "-isystem", "/usr/include/diet"), None, (("diet", "dietlibc-dev"),), ("-static", "-no-pie")),
-        Kind("jemalloc", ("gcc",), None, (*GCC, (_JEMALLOC, "libjemalloc-dev"), ("g++", "g++")), ("-static", "-no-pie", "-fno-builtin"),
-             (_JEMALLOC, "-lm", "-lstdc++", "-ldl", "-lpthread")),
-        Kind("tcmalloc", ("gcc",), None, (*GCC, (_TCMALLOC, "libgoogle-perftools-dev"), ("g++", "g++")), ("-static", "-no-pie", "-fno-builtin"),
-             ("-Wl,--whole-archive", _TCMALLOC, "-Wl,--no-whole-archive", "-lm", "-lstdc++", "-lpthread")),
+        Kind("diet", _DIET, None, (("diet", "dietlibc-dev"),), _PLAIN),
+        Kind(
+            "jemalloc",
+            ("gcc",),
+            None,
+            (*GCC, (_JEMALLOC, "libjemalloc-dev"), ("g++", "g++")),
+            _MALLOC,
+            (_JEMALLOC, "-lm", "-lstdc++", "-ldl", "-lpthread"),
+        ),
+        Kind(
+            "tcmalloc",
+            ("gcc",),
+            None,
+            (*GCC, (_TCMALLOC, "libgoogle-perftools-dev"), ("g++", "g++")),
+            _MALLOC,
+            _WHOLE_TCMALLOC,
+        ),
     )
-}  # fmt: skip
-OPTIONAL = ("jemalloc", "tcmalloc")  # a guest is made in these only where a test asks for it
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +188,16 @@ def _compiler_version(compiler: tuple[str, ...]) -> str:
     if compiler[: len(ZIG)] == ZIG:
         return f"ziglang {_zig_version()}"
     program = "gcc" if compiler[0] == "diet" else compiler[0]
-    packages = subprocess.run(["dpkg-query", "-W", "libc6-dev", "musl-dev", "dietlibc-dev"], capture_output=True, text=True) \
-        if shutil.which("dpkg-query") else None  # fmt: skip
     banner = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    return banner.stdout.splitlines()[0] + (packages.stdout if packages else "")
+    return banner.stdout.splitlines()[0] + _libc_versions()
+
+
+@functools.cache
+def _libc_versions() -> str:
+    if not shutil.which("dpkg-query"):
+        return ""
+    query = ["dpkg-query", "-W", "libc6-dev", "musl-dev", "dietlibc-dev", "libjemalloc-dev", "libgoogle-perftools-dev"]
+    return subprocess.run(query, capture_output=True, text=True).stdout
 
 
 def _command(source: Path, kind: Kind) -> list[str]:
@@ -178,7 +211,12 @@ def _command(source: Path, kind: Kind) -> list[str]:
 
 def _key(source: Path, command: list[str]) -> str:
     digest = hashlib.sha256()
-    for part in (repr(command[1:]), _compiler_version(tuple(command[:3])), source.read_text(), (GUEST / "guest.h").read_text()):
+    for part in (
+        repr(command[1:]),
+        _compiler_version(tuple(command[:3])),
+        source.read_text(),
+        (GUEST / "guest.h").read_text(),
+    ):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()
 
@@ -209,7 +247,9 @@ def build_source(source: Path, kind: Kind, output: Path) -> Path:
             return output
         zig_cache = {"ZIG_GLOBAL_CACHE_DIR": str(BUILD / "zig"), "ZIG_LOCAL_CACHE_DIR": str(BUILD / "zig")}
         scratch = output.with_suffix(".new")
-        subprocess.run([*command, "-o", str(scratch)], cwd=GUEST, env={**os.environ, **zig_cache, "LC_ALL": "C"}, check=True)
+        subprocess.run(
+            [*command, "-o", str(scratch)], cwd=GUEST, env={**os.environ, **zig_cache, "LC_ALL": "C"}, check=True
+        )
         scratch.replace(output)
         key_file.write_text(key)
     return output
@@ -237,8 +277,12 @@ def main(arguments: list[str]) -> int:
     if chosen.packages:
         print(" ".join(_missing_packages()))
         return 0
-    wanted = [(each.name, kind) for each in [guest(name) for name in chosen.guests] or guests() for kind in each.kinds
-              if not chosen.kind or kind in chosen.kind]  # fmt: skip
+    wanted = [
+        (each.name, kind)
+        for each in [guest(name) for name in chosen.guests] or guests()
+        for kind in each.kinds
+        if not chosen.kind or kind in chosen.kind
+    ]
     for kind in {kind: None for _, kind in wanted if missing(kind)}:
         print(f"no {kind} guests: {missing(kind)}", file=sys.stderr)
     with ThreadPoolExecutor(os.cpu_count()) as pool:

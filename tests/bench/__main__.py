@@ -1,0 +1,251 @@
+"""`make bench`: one table of CPU seconds, and how they stand against the targets. `--quick` does a tenth of the work.
+
+Every figure is the CPU time (user and system, children included) of one process, as wait4(2) tells it; the median of
+`-n` rounds. A round runs every column of a row one after the other, so that a noisy machine is noisy for all of them.
+Ratios compare columns of one row, never of two runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+import toolchain  # noqa: E402
+
+COLUMNS = ("native", "qemu-x86_64", "strace", "stock unicorn", "heapscope", "traced")
+OURS = [sys.executable, "-m", "emu", "run"]
+STOCK = ROOT / "tests" / "bench" / "stock_unicorn.py"
+MIB = 1 << 20
+Verdict = Callable[[dict[str, float]], str]
+
+
+class BenchFailed(Exception):
+    """A program of the bench did not do its work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One process: CPU seconds, and peak RSS in bytes."""
+
+    cpu: float
+    rss: int
+
+
+def run(command: list[str]) -> Cost:
+    """Run it to its end. Raises BenchFailed when it fails: half the work is no figure."""
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = code = os.waitstatus_to_exitcode(status)
+        if code != 0:
+            errors.seek(0)
+            words = errors.read()[-500:].decode(errors="replace")
+            raise BenchFailed(f"{' '.join(command)}: ended with {code}: {words}")
+    return Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+
+
+@dataclass(slots=True)
+class Row:
+    """One line of the table. `commands` by column; `baseline` are the same with no work, subtracted where given."""
+
+    name: str
+    commands: dict[str, list[str]]
+    verdict: Verdict | None = None
+    baseline: dict[str, list[str]] = field(default_factory=dict)
+    each: int = 0  # show microseconds for each of so many; 0: seconds for all
+    rounds: dict[str, list[float]] = field(default_factory=dict)
+    rss: dict[str, int] = field(default_factory=dict)
+
+    def measure(self, log: Callable[[str], None]) -> None:
+        """One round."""
+        for column, command in self.commands.items():
+            log(f"{self.name}: {column}")
+            cost = run(command)
+            idle = run(self.baseline[column]).cpu if column in self.baseline else 0.0
+            self.rounds.setdefault(column, []).append(max(cost.cpu - idle, 1e-6))
+            self.rss[column] = max(self.rss.get(column, 0), cost.rss)
+
+    @property
+    def costs(self) -> dict[str, float]:
+        return {column: statistics.median(values) for column, values in self.rounds.items()}
+
+    def cells(self) -> list[str]:
+        return [self._cell(self.costs[column]) if column in self.costs else "–" for column in COLUMNS]
+
+    def _cell(self, seconds: float) -> str:
+        return f"{seconds / self.each * 1e6:.2f} us" if self.each else f"{seconds:.2f}"
+
+
+def target(ratio: float, limit: float, what: str, aim: float | None = None) -> str:
+    """`0.20 of stock unicorn (at most 0.25: met)`."""
+    verdict = "met" if ratio <= limit else "MISSED"
+    extra = f", aim {aim:g}: {'met' if ratio <= aim else 'not yet'}" if aim else ""
+    return f"{ratio:.2f} of {what} (at most {limit:g}: {verdict}{extra})"
+
+
+def against(column: str, limit: float, ours: str = "heapscope", aim: float | None = None) -> Verdict:
+    """A verdict: our column is at most `limit` times another one, where that one is installed."""
+
+    def verdict(costs: dict[str, float]) -> str:
+        return target(costs[ours] / costs[column], limit, column, aim) if column in costs else f"(no {column} here)"
+
+    return verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What this machine has, and how each column runs an ELF."""
+
+    scratch: Path
+    qemu: str | None
+    strace: str | None
+
+    def columns(
+        self,
+        wanted: tuple[str, ...],
+        guest: str,
+        *argv: str,
+        strace: tuple[str, ...] = ("-o", "/dev/null"),
+        trace: str = "/dev/null",
+    ) -> dict[str, list[str]]:
+        """The command of each wanted column that this machine has; `strace` and `trace` say where the traces go."""
+        elf = str(toolchain.build(guest))
+        every = {
+            "native": [elf, *argv],
+            "qemu-x86_64": [self.qemu or "", elf, *argv],
+            "strace": [self.strace or "", *strace, elf, *argv],
+            "stock unicorn": [sys.executable, str(STOCK), elf, *argv],
+            "heapscope": [*OURS, "-q", elf, *argv],
+            "traced": [*OURS, "-o", trace, elf, *argv],
+        }
+        return {column: every[column] for column in COLUMNS if column in wanted and every[column][0]}
+
+
+def rows(tools: Tools, scale: int) -> list[Row]:
+    """All rows; `scale` divides the work."""
+    small, mixed, reads, steps = (str(n // scale) for n in (3_000_000, 2_000_000, 10_000_000, 200_000_000))
+    flat = against("stock unicorn", 0.25)
+    plain = ("native", "qemu-x86_64", "stock unicorn", "heapscope")
+    access = tools.columns(plain, "bench/random_access", reads)
+    twin = [*OURS, "-q", "--no-native", str(toolchain.build("bench/churn_small")), str(int(small) // 10)]
+    return [
+        Row("churn-small", tools.columns(COLUMNS, "bench/churn_small", small), flat),
+        Row("churn-mixed", tools.columns(COLUMNS, "bench/churn_mixed", mixed), flat),
+        Row("random access, 64 MiB", access, against("stock unicorn", 1, aim=0.5)),
+        Row("compute", tools.columns(plain, "bench/compute", steps), against("qemu-x86_64", 1.5)),
+        mmap_loop(tools, 200_000 // scale),
+        first_touch(tools, 1024 // scale),
+        hello_world(),
+        *many_mappings(tools, 60_000 // scale, 10_000 // scale),
+        Row("a tenth of churn-small, Python hooks", {"heapscope": twin}),
+    ]
+
+
+def mmap_loop(tools: Tools, loops: int) -> Row:
+    """Both tracers write to a file on disk."""
+    columns = ("native", "qemu-x86_64", "strace", "heapscope", "traced")
+    strace, trace = ("-f", "-o", str(tools.scratch / "strace")), str(tools.scratch / "trace")
+    commands = tools.columns(columns, "bench/mmap_loop", str(loops), strace=strace, trace=trace)
+    return Row("mmap, touch, munmap, to a file", commands, against("strace", 1, "traced"))
+
+
+def first_touch(tools: Tools, mib: int) -> Row:
+    columns = ("native", "qemu-x86_64", "heapscope")
+    commands, idle = (tools.columns(columns, "bench/first_touch", str(n)) for n in (mib, 0))
+    return Row(f"first touch of a page, {mib} MiB", commands, against("qemu-x86_64", 3), idle, mib * 256)
+
+
+def hello_world() -> Row:
+    hello = str(toolchain.build("task/hello"))
+    importing = [sys.executable, "-c", "import unicorn"]
+    return Row("hello world", {"native": [hello], "heapscope": [*OURS, "-q", hello], "import unicorn": importing})
+
+
+def many_mappings(tools: Tools, many: int, rounds: int) -> list[Row]:
+    made = []
+    for live in (60, many):
+        columns = ("native", "heapscope")
+        commands, idle = (tools.columns(columns, "bench/many_mappings", str(live), str(n)) for n in (rounds, 0))
+        made.append(Row(f"mmap and munmap among {live:,}", commands, None, idle, 2 * rounds))
+    return made
+
+
+def judge_across(table: list[Row]) -> dict[str, str]:
+    """Verdicts, by row, that need more than that row's columns."""
+    verdicts = {}
+    by_name = {row.name: row for row in table if row.costs}
+    if hello := by_name.get("hello world"):
+        ratio, rss = hello.costs["heapscope"] / hello.costs["import unicorn"], hello.rss["heapscope"] / MIB
+        size = f"RSS {rss:.0f} MiB (under 120: {'met' if rss < 120 else 'MISSED'})"
+        verdicts[hello.name] = f"{target(ratio, 3, 'import unicorn')}; {size}"
+    among = [row for row in by_name.values() if row.name.startswith("mmap and munmap among")]
+    if len(among) == 2:
+        few, many = among
+        ratio = many.costs["heapscope"] / few.costs["heapscope"]
+        verdicts[many.name] = target(ratio, 2, "that among 60")
+    return verdicts
+
+
+def render(table: list[Row]) -> str:
+    """The table as text."""
+    across = judge_across(table)
+    lines = [["", *COLUMNS, "against the target"]]
+    for row in table:
+        verdict = across.get(row.name) or (row.verdict(row.costs) if row.verdict else "")
+        lines.append([row.name, *row.cells(), verdict])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS) + 1)]
+    text = [_line(line, widths) for line in lines]
+    return "\n".join([text[0], "-" * max(map(len, text)), *text[1:]])
+
+
+def _line(cells: list[str], widths: list[int]) -> str:
+    name, *figures, verdict = cells
+    padded = [figure.rjust(width) for figure, width in zip(figures, widths[1:], strict=True)]
+    return "  ".join([name.ljust(widths[0]), *padded, verdict]).rstrip()
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("-n", type=int, metavar="ROUNDS", help="rounds of each row (default 3; with --quick 1)")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work, one round")
+    parser.add_argument("--only", metavar="WORD", default="", help="rows whose name has WORD")
+    chosen = parser.parse_args(arguments)
+    scale, rounds = (10, chosen.n or 1) if chosen.quick else (1, chosen.n or 3)
+    show = sys.stderr.isatty()
+
+    def log(text: str) -> None:
+        if show:
+            print(f"\r\33[K{text}", end="", file=sys.stderr, flush=True)
+
+    with tempfile.TemporaryDirectory(prefix="heapscope-bench-") as scratch:
+        tools = Tools(Path(scratch), shutil.which("qemu-x86_64"), shutil.which("strace"))
+        table = [row for row in rows(tools, scale) if chosen.only in row.name]
+        try:
+            for row in table:
+                for _ in range(rounds):
+                    row.measure(log)
+        except BenchFailed as failed:
+            print(f"bench: {failed}", file=sys.stderr)
+            return 1
+        log("")
+    less = f"; a {scale}th of the work" if scale > 1 else ""
+    print(f"CPU seconds (user + system), median of {rounds}; {os.cpu_count()} CPUs{less}")
+    print(render(table))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
