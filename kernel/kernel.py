@@ -106,7 +106,7 @@ class Kernel:
             self._abandon(task)
             return None
         if value.__class__ is int and not task.signals_due:
-            return value  # type: ignore[return-value]
+            return value
         return self._leave(task, nr, value)
 
     def page_fault(self, va: int, access: Access, /) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kernel.abi.errno import Errno
 from kernel.abi.signal import SIG_DFL, SIG_IGN, SIGSEGV, Sa, Ss, signame
 from kernel.events import SignalDelivered
 from kernel.task import exit, sigframe, signal
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     from kernel.task.task import Task
 
 M64 = (1 << 64) - 1
-EINTR = 4
-ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK = 512, 513, 514, 516
+RESTARTS = {Errno.ERESTARTSYS, Errno.ERESTARTNOINTR, Errno.ERESTARTNOHAND, Errno.ERESTART_RESTARTBLOCK}
 RESTART_SYSCALL = 219
 
 
@@ -84,14 +84,15 @@ def _default(task: Task, info: SigInfo) -> bool:
 def _restart(regs: Regs, nr: int, action: signal.SigAction | None) -> bool:
     """An interrupted syscall: EINTR, or make it happen again. `action` is the handler's, None when none will run."""
     error = -regs.rax & M64
-    if error not in (ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK):
+    if error not in RESTARTS:
         return False
     if action is not None and (
-        error in (ERESTARTNOHAND, ERESTART_RESTARTBLOCK) or (error == ERESTARTSYS and not action.flags & Sa.RESTART)
+        error in (Errno.ERESTARTNOHAND, Errno.ERESTART_RESTARTBLOCK)
+        or (error == Errno.ERESTARTSYS and not action.flags & Sa.RESTART)
     ):
-        regs.rax = -EINTR & M64
+        regs.rax = -Errno.EINTR & M64
         return True
-    regs.rax = RESTART_SYSCALL if error == ERESTART_RESTARTBLOCK else nr
+    regs.rax = RESTART_SYSCALL if error == Errno.ERESTART_RESTARTBLOCK else nr
     regs.rip -= 2
     return True
 

@@ -1,30 +1,14 @@
-"""SigInfo: why a signal was sent, as the 128 bytes of siginfo_t that a handler gets, and as strace's text."""
+"""SigInfo: why a signal was sent, as the 128 bytes of siginfo_t that a handler gets."""
 
 from __future__ import annotations
 
 import struct
 from typing import NamedTuple
 
-from kernel.abi.args import Option, pointer
-from kernel.abi.signal import (
-    SIGBUS,
-    SIGFPE,
-    SIGILL,
-    SIGSEGV,
-    SIGTRAP,
-    BusCode,
-    FpeCode,
-    IllCode,
-    SegvCode,
-    Si,
-    TrapCode,
-    signame,
-)
+from kernel.abi.siginfo import siginfo_text
+from kernel.abi.signal import Si
 
 SIGINFO_SIZE = 128
-_CODES: dict[int, type[Option]] = {
-    SIGSEGV: SegvCode, SIGBUS: BusCode, SIGILL: IllCode, SIGFPE: FpeCode, SIGTRAP: TrapCode
-}  # fmt: skip
 
 
 class SigInfo(NamedTuple):
@@ -46,32 +30,8 @@ class SigInfo(NamedTuple):
 
     @property
     def text(self) -> str:
-        """`{si_signo=SIGSEGV, si_code=SEGV_MAPERR, si_addr=NULL}` (strace: printsiginfo)."""
-        errno, pid, uid = (int.from_bytes(self.raw[at : at + 4], "little", signed=True) for at in (4, 16, 20))
-        value = int.from_bytes(self.raw[24:32], "little")
-        words = [f"si_signo={signame(self.sig)}", f"si_code={code_name(self.sig, self.code)}"]
-        if errno:
-            words.append(f"si_errno={errno}")
-        if not self.from_user and self.sig in (SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP):
-            words.append(f"si_addr={pointer(self.addr)}")
-        else:
-            named = self.code in (Si.USER, Si.TKILL)
-            if named or self.from_user or pid or uid:
-                words += [f"si_pid={pid}", f"si_uid={uid}"]
-            if value and not named:
-                number = int.from_bytes(self.raw[24:28], "little", signed=True)
-                words += [f"si_int={number}", f"si_ptr={pointer(value)}"]
-        return "{" + ", ".join(words) + "}"
-
-
-def code_name(sig: int, code: int) -> str:
-    """The si_code's name (`SEGV_MAPERR`, `SI_USER`); a number in hex where it has none."""
-    option = _CODES.get(sig)
-    for known in (Si, option) if option else (Si,):
-        for value, name in known.words():
-            if value == code:
-                return name
-    return f"{code & 0xFFFFFFFF:#x}"
+        """As strace prints it."""
+        return siginfo_text(self.raw)
 
 
 def sent(sig: int, code: int, pid: int, uid: int) -> SigInfo:
