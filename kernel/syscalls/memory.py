@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kernel.abi.args import Addr, Fd, Int, Size, UInt, ULong, XOff
 from kernel.abi.errno import EACCES, EEXIST, EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, EOVERFLOW, EPERM, LinuxError
-from kernel.abi.fcntl import OpenFlags
+from kernel.abi.fileargs import OpenFlags
 from kernel.abi.limits import RLIMIT_MEMLOCK, TASK_SIZE, U64
 from kernel.abi.memargs import NewAddr
 from kernel.abi.mman import (
