@@ -24,13 +24,15 @@ class Words:
     _words: tuple[tuple[int, str], ...] | None = None
 
     _prefixed: ClassVar[bool] = True
+    _comment: ClassVar[str] = "???"
     _later: ClassVar[frozenset[str]] = frozenset()
 
-    def __init_subclass__(cls, prefix: str = "", full: bool = False, later: str = "") -> None:
-        """`prefix` begins each name in a trace. `full`: members carry their whole name, `prefix` only serves the
-        comment on unknown ones. `later`: members that strace 6.1 does not know yet, and so prints as numbers."""
+    def __init_subclass__(cls, prefix: str = "", full: bool = False, later: str = "", unknown: str = "") -> None:
+        """`prefix` begins each name in a trace. `full`: members carry their whole name. `unknown` is the comment on a
+        value that is none of them. `later`: members that strace 6.1 does not know yet, and so prints as numbers."""
         cls.PREFIX = prefix
         cls._prefixed = not full
+        cls._comment = unknown or prefix + "???"
         cls._later = frozenset(later.split())
 
     @classmethod
@@ -43,11 +45,6 @@ class Words:
                 if type(value) is int and name not in cls._later
             )
         return cls._words
-
-
-    @classmethod
-    def _unknown(cls) -> str:
-        return cls.PREFIX + "???" if cls._prefixed else cls.PREFIX
 
 
 class Flags(Words):
@@ -65,7 +62,7 @@ class Flags(Words):
                 out.append(name)
                 rest &= ~bits
         if not out:
-            return f"{rest:#x} /* {cls._unknown()} */" if rest else "0"
+            return f"{rest:#x} /* {cls._comment} */" if rest else "0"
         return "|".join(out) + (f"|{rest:#x}" if rest else "")
 
 
@@ -77,7 +74,7 @@ class Option(Words):
         for known, name in cls.words():
             if known == value:
                 return name
-        return f"{value & 0xFFFFFFFF:#x} /* {cls._unknown()} */"
+        return f"{value & 0xFFFFFFFF:#x} /* {cls._comment} */"
 
 
 class Cached(dict[int, str]):
@@ -220,7 +217,7 @@ def MmapFlags(kinds: type[Option], bits: type[Flags]) -> Kind:
         words = [kinds.text(type_) if type_ or not value else kinds.text(0)]
         if rest:
             known = [name for v, name in bits.words() if v > 0xF and rest & v]
-            unknown = rest & ~sum(v for v, _ in bits.words() if v > 0xF)
+            unknown = rest & ~sum(v for v, _ in bits.words() if v > 0xF) & 0xFFFFFFFF
             words += known + ([f"{unknown:#x}"] if unknown else [])
         if huge:
             words.append(f"{huge}<<MAP_HUGE_SHIFT")
@@ -229,15 +226,29 @@ def MmapFlags(kinds: type[Option], bits: type[Flags]) -> Kind:
     return Worded(text, U64)
 
 
+def HugeFlags(bits: type[Flags], shift: str) -> Kind:
+    """Flags with the log2 of a huge page size in the top six bits (memfd_create)."""
+
+    def text(value: int) -> str:
+        huge = value >> 26 & 0x3F
+        words = bits.text(value & ~(0x3F << 26) & 0xFFFFFFFF)
+        return f"{words}|{huge}<<{shift}" if huge else words
+
+    return Worded(text, U32)
+
+
 Addr = Annotated[int, Plain(U64, '(hex({value}) if {value} else "NULL")')]
 Size = Annotated[int, Plain(U64, "{value}")]
 ULong = Annotated[int, Plain(U64, "{value}")]
 Long = Annotated[int, Plain(S64, "{value}")]
 Off = Annotated[int, Plain(S64, "{value}")]
+Len = Annotated[int, Plain(S64, "({value} & 0xFFFFFFFFFFFFFFFF)")]  # a loff_t that strace prints unsigned
 Int = Annotated[int, Plain(S32, "{value}")]
 UInt = Annotated[int, Plain(U32, "{value}")]
 Hex = Annotated[int, Plain(U64, '(hex({value}) if {value} else "0")')]
 XOff = Annotated[int, Plain(U64, '(hex({value}) if {value} else "0")')]  # mmap's offset
+UIntHex = Annotated[int, Plain(U32, '(hex({value}) if {value} else "0")')]
+Addr0 = Annotated[int, Plain(U64, '(hex({value}) if {value} else "0")')]  # a pointer that strace prints as a number
 Fd = Annotated[int, Plain(S32, "{value}")]
 Pid = Annotated[int, Plain(S32, "{value}")]
 Uid = Annotated[int, Plain(U32, "({value} if {value} != 0xFFFFFFFF else -1)")]
@@ -342,35 +353,52 @@ def read_struct(call: Call, va: int, layout: Any) -> str:
 
 
 class Iov(Kind):
-    """An array of iovecs: `[{iov_base="abc", iov_len=3}], 1`."""
+    """An array of iovecs: `[{iov_base="abc", iov_len=3}], 1`.
 
-    def __init__(self, count: str, out: bool = False) -> None:
+    With `out` the bytes are what the call wrote, as many as it returned; `data=False` shows addresses alone (the far
+    side of process_vm_readv)."""
+
+    def __init__(self, count: str, out: bool = False, data: bool = True) -> None:
         self.count = count
         self.after = out
+        self.data = data
 
     def show(self, call: Call, value: int) -> str:
-        if not value:
-            return "NULL"
-        count = call.arg(self.count)
-        if self.after and call.failed:
-            return hex(value)
-        left = call.value if self.after and call.value is not None else 1 << 64
-        words = []
-        for i in range(min(count, 32)):
-            try:
-                raw = call.user(value + 16 * i, 16)
-            except LinuxError:
-                words.append(f"... /* {value + 16 * i:#x} */" if i else hex(value))
-                break
+        left = call.value if self.after and not call.failed and call.value is not None else 1 << 64
+        data = self.data and not (self.after and call.failed)
+
+        def one(at: int) -> str:
+            nonlocal left
+            raw = call.user(at, 16)
             base, length = int.from_bytes(raw[:8], "little"), int.from_bytes(raw[8:], "little")
             shown = min(length, left)
             left -= shown
-            words.append(f"{{iov_base={_buffer(call, base, shown, quote)}, iov_len={length}}}")
-        return "[" + ", ".join(words) + (", ..." if count > 32 else "") + "]"
+            text = _buffer(call, base, shown, quote) if data else pointer(base)
+            return f"{{iov_base={text}, iov_len={length}}}"
+
+        return array(value, call.arg(self.count), 16, one)
+
+
+def array(va: int, count: int, size: int, one: Callable[[int], str]) -> str:
+    """`[a, b]`: up to 32 of `count` items of `size` bytes, `one` text an address; a comment where reading fails."""
+    count &= 0xFFFFFFFFFFFFFFFF
+    if not va:
+        return "NULL"
+    if va + count * size > 1 << 64:
+        return hex(va)
+    words: list[str] = []
+    for i in range(min(count, 32)):
+        try:
+            words.append(one(va + size * i))
+        except LinuxError:
+            if not words:
+                return hex(va)
+            return "[" + ", ".join([*words, f"... /* {va + size * i:#x} */"]) + "]"
+    return "[" + ", ".join(words) + (", ..." if count > 32 else "") + "]"
 
 
 class SigsetKind(Kind):
-    """A pointer to a sigset: `[INT TERM]`."""
+    """A pointer to a sigset: `[INT TERM]`. Its size is the call's last argument; with another than 8 it is not read."""
 
     def __init__(self, after: bool = False) -> None:
         self.after = after
@@ -380,7 +408,7 @@ class SigsetKind(Kind):
 
         if not value:
             return "NULL"
-        if self.after and call.failed:
+        if (self.after and call.failed) or call.args[-1] != 8:
             return hex(value)
         try:
             return sigset_text(int.from_bytes(call.user(value, 8), "little"))
@@ -388,6 +416,26 @@ class SigsetKind(Kind):
             return hex(value)
 
 
+class Hidden(Kind):
+    """An argument that is never printed."""
+
+    def show(self, call: Call, value: int) -> None:
+        return None
+
+
+Unshown = Annotated[int, Hidden()]
+
+
+class OutPathKind(Kind):
+    """A path that the call wrote (getcwd)."""
+
+    after = True
+
+    def show(self, call: Call, value: int) -> str:
+        return pointer(value) if call.failed else CString(_PATH_MAX).show(call, value)
+
+
+OutPath = Annotated[int, OutPathKind()]
 Path = Annotated[int, CString(_PATH_MAX)]
 Text = Annotated[int, CString()]
 Sigset = Annotated[int, SigsetKind()]

@@ -61,7 +61,9 @@ class At(Flags, prefix="AT_"):
     RECURSIVE = 0x8000
 
 
-class FcntlCmd(Option, prefix="F_"):
+class FcntlCmd(
+    Option, prefix="F_", later="GET_RW_HINT SET_RW_HINT GET_FILE_RW_HINT SET_FILE_RW_HINT GETOWNER_UIDS"
+):
     DUPFD = 0
     GETFD = 1
     SETFD = 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from kernel.abi.args import (
+    S32,
     U16,
     U32,
     Bits,
@@ -27,17 +28,41 @@ from kernel.abi.fcntl import At, FcntlCmd, Lock, Open, OpenAccess, Poll, Seal
 from kernel.abi.text import device, mode_text, octal
 
 
+class OpenBits(Flags, prefix="O_", full=True):
+    """open's flags as strace names them, without the access mode: what pipe2 and dup3 take."""
+
+    O_CREAT = 0o100
+    O_EXCL = 0o200
+    O_NOCTTY = 0o400
+    O_TRUNC = 0o1000
+    O_APPEND = 0o2000
+    O_NONBLOCK = 0o4000
+    O_SYNC = 0o4010000
+    O_DSYNC = 0o10000
+    O_DIRECT = 0o40000
+    O_LARGEFILE = 0o100000
+    O_NOFOLLOW = 0o400000
+    O_NOATIME = 0o1000000
+    O_CLOEXEC = 0o2000000
+    O_PATH = 0o10000000
+    O_TMPFILE = 0o20200000
+    FASYNC = 0o20000
+    O_DIRECTORY = 0o200000
+    TMPFILE = 0o20000000
+
+    @classmethod
+    def words(cls) -> tuple[tuple[int, str], ...]:
+        return tuple((bits, "__O_TMPFILE" if name == "TMPFILE" else name) for bits, name in super().words())
+
+
 def open_flags(value: int) -> str:
     """`O_RDWR|O_CREAT`: the access mode always, then the bits."""
-    words = [OpenAccess.text(value & 3)]
     rest = value & ~3
-    if rest:
-        words.append(Open.text(rest).partition(" ")[0])
-    return "|".join(words)
+    return OpenAccess.text(value & 3) + ("|" + OpenBits.text(rest).partition(" ")[0] if rest else "")
 
 
 OpenFlags = Annotated[int, Worded(open_flags, U32)]
-StatusFlags = Annotated[int, Worded(lambda v: Open.text(v) if v else "0", U32)]  # pipe2, dup3, eventfd2: no access mode
+StatusFlags = Annotated[int, Worded(OpenBits.text, U32)]  # pipe2, dup3, eventfd2: no access mode
 
 
 class OpenModeKind(Kind):
@@ -73,7 +98,7 @@ class Faccessat(Flags, prefix="AT_"):
     RECURSIVE = 0x8000
 
 
-class AccessWord(Flags, prefix="?_OK", full=True):
+class AccessWord(Flags, full=True, unknown="?_OK"):
     F_OK = 0
     R_OK = 4
     W_OK = 2
@@ -82,8 +107,8 @@ class AccessWord(Flags, prefix="?_OK", full=True):
 
 def statx_flags(value: int) -> str:
     """The AT_STATX_SYNC_TYPE field, then bits."""
-    sync = {0: "AT_STATX_SYNC_AS_STAT", 0x2000: "AT_STATX_FORCE_SYNC", 0x4000: "AT_STATX_DONT_SYNC"}
-    word = sync.get(value & 0x6000, f"{value & 0x6000:#x} /* AT_STATX_??? */")
+    words = [name for bit, name in ((0x2000, "AT_STATX_FORCE_SYNC"), (0x4000, "AT_STATX_DONT_SYNC")) if value & bit]
+    word = "|".join(words) or "AT_STATX_SYNC_AS_STAT"
     rest = value & ~0x6000
     return word + ("|" + Unlinkat.text(rest).partition(" ")[0] if rest else "")
 
@@ -184,6 +209,16 @@ class FdFlags(Flags, prefix="FD_"):
     CLOEXEC = 1
 
 
+class Notify(Flags, prefix="DN_"):
+    ACCESS = 1
+    MODIFY = 2
+    CREATE = 4
+    DELETE = 8
+    RENAME = 16
+    ATTRIB = 32
+    MULTISHOT = 0x80000000
+
+
 class FcntlArgKind(Kind):
     """fcntl's third argument; GETLK is read after the call."""
 
@@ -214,7 +249,9 @@ class FcntlArgKind(Kind):
             return Lock.text(value & 0xFFFFFFFF)
         if cmd == FcntlCmd.SETSIG:
             return signame(value & 0xFFFFFFFF)
-        return pointer(value) if cmd == FcntlCmd.NOTIFY else hex(value) if value else "0"
+        if cmd == FcntlCmd.NOTIFY:
+            return Notify.text(value & 0xFFFFFFFF)
+        return hex(value) if value else "0"
 
 
 def _lock(call: Call, va: int, with_pid: bool = False) -> str:
@@ -342,7 +379,10 @@ EfdFlags = Annotated[int, Bits(Efd, U32)]
 
 
 class UtimesKind(Kind):
-    """utimensat's two timespecs."""
+    """The two times of utimensat (nanoseconds, with UTIME_NOW and UTIME_OMIT) and utimes (microseconds)."""
+
+    def __init__(self, field: str = "tv_nsec") -> None:
+        self.field = field
 
     def show(self, call: Call, value: int) -> str:
         if not value:
@@ -352,44 +392,72 @@ class UtimesKind(Kind):
         except LinuxError:
             return hex(value)
         fields = [int.from_bytes(raw[i : i + 8], "little", signed=True) for i in range(0, 32, 8)]
-        words = [self._one(fields[0], fields[1]), self._one(fields[2], fields[3])]
-        if fields[1] == fields[3] == UTIME_NOW:
+        if self.field == "tv_nsec" and fields[1] == fields[3] == UTIME_NOW:
             return "[UTIME_NOW, UTIME_NOW]"
-        return f"[{', '.join(words)}]"
+        return f"[{self._one(fields[0], fields[1])}, {self._one(fields[2], fields[3])}]"
 
-    @staticmethod
-    def _one(sec: int, nsec: int) -> str:
-        if nsec == UTIME_OMIT:
-            return "UTIME_OMIT"
-        if nsec == UTIME_NOW:
-            return "UTIME_NOW"
-        return f"{{tv_sec={sec}, tv_nsec={nsec}}}{date_comment(sec, nsec)}"
+    def _one(self, sec: int, part: int) -> str:
+        if self.field == "tv_nsec" and part in (UTIME_OMIT, UTIME_NOW):
+            return "UTIME_OMIT" if part == UTIME_OMIT else "UTIME_NOW"
+        return f"{{tv_sec={sec}, {self.field}={part}}}{date_comment(sec, part, 9 if self.field == 'tv_nsec' else 6)}"
+
+
+class UtimbufKind(Kind):
+    """utime's struct: `{actime=1 /* 1970-… */, modtime=2 /* … */}`."""
+
+    def show(self, call: Call, value: int) -> str:
+        if not value:
+            return "NULL"
+        try:
+            raw = call.user(value, 16)
+        except LinuxError:
+            return hex(value)
+        actime, modtime = (int.from_bytes(raw[i : i + 8], "little", signed=True) for i in (0, 8))
+        return f"{{actime={actime}{date_comment(actime)}, modtime={modtime}{date_comment(modtime)}}}"
 
 
 UTIME_NOW = (1 << 30) - 1
 UTIME_OMIT = (1 << 30) - 2
 Utimes = Annotated[int, UtimesKind()]
+UtimesUs = Annotated[int, UtimesKind("tv_usec")]
+UtimePointer = Annotated[int, UtimbufKind()]
 
 
-def date(sec: int, nsec: int = 0) -> str:
-    """`2026-11-21T09:39:49+0000`, in UTC; nanoseconds when there are any; "" where there is no such date."""
+def date(sec: int, part: int = 0, digits: int = 9) -> str:
+    """`2026-11-21T09:39:49+0000`, in UTC; the fraction when there is one; "" where there is no such date."""
     import time
 
-    if not -(1 << 55) < sec < 1 << 55 or not 0 <= nsec < 10**9:
+    if not -(1 << 55) < sec < 1 << 55 or not 0 <= part < 10**digits:
         return ""
-    t = time.gmtime(sec)
-    fraction = f".{nsec:09d}" if nsec else ""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", t) + fraction + "+0000"
+    fraction = f".{part:0{digits}d}" if part else ""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(sec)) + fraction + "+0000"
 
 
-def date_comment(sec: int, nsec: int) -> str:
-    text = date(sec, nsec) if sec else ""
+def date_comment(sec: int, part: int = 0, digits: int = 9) -> str:
+    """The date after a number, as a comment; nothing for the zero time."""
+    text = date(sec, part, digits) if sec or part else ""
     return f" /* {text} */" if text else ""
+
+
+class Rwf(Flags, prefix="RWF_", later="NOAPPEND ATOMIC DONTCACHE"):
+    """preadv2, pwritev2."""
+
+    HIPRI = 1
+    DSYNC = 2
+    SYNC = 4
+    NOWAIT = 8
+    APPEND = 16
+    NOAPPEND = 32
+    ATOMIC = 64
+    DONTCACHE = 128
+
+
+RwfFlags = Annotated[int, Bits(Rwf, S32)]
 
 
 __all__ = [
     "AccessAtFlags", "AccessMode", "At", "AtFlags", "CloseRangeFlags", "Dev", "Dirents", "EfdFlags",
     "EpollCreateFlags", "EpollOpChoice", "FallocFlags", "FcntlArg", "FcntlCommand", "FcntlResult", "IntArray",
-    "MknodMode", "OffPointer", "OpenFlags", "OpenMode", "OutInt", "PipeFds", "PollFds", "PollResult", "StatusFlags",
-    "StatxFlags", "UnlinkFlags", "Utimes", "date", "open_flags",
+    "MknodMode", "OffPointer", "OpenFlags", "OpenMode", "OutInt", "PipeFds", "PollFds", "PollResult", "RwfFlags",
+    "StatusFlags",    "StatxFlags", "UnlinkFlags", "UtimePointer", "Utimes", "UtimesUs", "date", "open_flags",
 ]  # fmt: skip

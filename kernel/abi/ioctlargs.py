@@ -23,6 +23,10 @@ NAMES = {
 _NO_ARG = {0x540C, 0x540D, 0x5422, 0x5427, 0x5428, 0x5450, 0x5451}
 _GET_INT = {0x540F, 0x5411, 0x541B, 0x5424, 0x5429, 0x5415, 0x80045430}
 _SET_INT = {0x5410, 0x5421, 0x5423, 0x5452, 0x40045431}
+_QUEUES = {
+    0x540A: ("TCOOFF", "TCOON", "TCIOFF", "TCION"),
+    0x540B: ("TCIFLUSH", "TCOFLUSH", "TCIOFLUSH"),
+}
 _PLAIN = {0x5409, 0x540E, 0x5425}
 
 
@@ -54,7 +58,10 @@ class IoctlArgKind(Kind):
         if cmd in _SET_INT:
             return self._int(call, value)
         if cmd in _PLAIN:
-            return str(value)
+            return str((value & 0xFFFFFFFF ^ 0x80000000) - 0x80000000)
+        if cmd in _QUEUES:
+            words = _QUEUES[cmd]
+            return words[value] if value < len(words) else f"{value:#x} /* TC??? */"
         if cmd in (TIOCGWINSZ, TIOCSWINSZ):
             return self._winsize(call, value, cmd)
         if 0x5401 <= cmd <= 0x5404:
@@ -135,13 +142,13 @@ class Lflag(Flags, prefix=""):
     ECHOK = 0o40
     ECHONL = 0o100
     NOFLSH = 0o200
-    TOSTOP = 0o400
+    IEXTEN = 0o100000
     ECHOCTL = 0o1000
     ECHOPRT = 0o2000
     ECHOKE = 0o4000
     FLUSHO = 0o10000
     PENDIN = 0o40000
-    IEXTEN = 0o100000
+    TOSTOP = 0o400
     EXTPROC = 0o200000
 
 
@@ -161,16 +168,19 @@ def baud(cflag: int) -> str:
 def termios_text(raw: bytes) -> str:
     """`{c_iflag=ICRNL|IXON, c_oflag=NL0|CR0|…, c_cflag=B38400|CS8|CREAD, c_lflag=ISIG|…, ...}`."""
     iflag, oflag, cflag, lflag = (int.from_bytes(raw[i : i + 4], "little") for i in (0, 4, 8, 12))
-    delays = f"NL{oflag >> 8 & 1}|CR{oflag >> 9 & 3}|TAB{oflag >> 11 & 3}|BS{oflag >> 13 & 1}"
+    tabs = ("TAB0", "TAB1", "TAB2", "XTABS")[oflag >> 11 & 3]
+    delays = f"NL{oflag >> 8 & 1}|CR{oflag >> 9 & 3}|{tabs}|BS{oflag >> 13 & 1}"
     delays += f"|VT{oflag >> 14 & 1}|FF{oflag >> 15 & 1}"
-    outputs = delays + "|" + _words(Oflag, oflag & 0o377)
-    controls = f"{baud(cflag)}|CS{5 + (cflag >> 4 & 3)}|" + _words(Cflag, cflag & 0o30000007700)
+    outputs = delays + "|" + _words(Oflag, oflag & ~0o177400)
+    ibaud = f"{baud(cflag >> 16)}<<IBSHIFT|" if cflag >> 16 & 0o10017 else ""
+    size = 5 + (cflag >> 4 & 3)
+    controls = f"{baud(cflag)}|{ibaud}CS{size}|" + _words(Cflag, cflag & ~(0o10017 | 0o10017 << 16 | 0o60))
     inputs, locals_ = _words(Iflag, iflag), _words(Lflag, lflag)
     return f"{{c_iflag={inputs}, c_oflag={outputs}, c_cflag={controls}, c_lflag={locals_}, ...}}"
 
 
 def _words(flags: type[Flags], value: int) -> str:
-    return flags.text(value) if value else ""
+    return flags.text(value).partition(" ")[0] if value else ""
 
 
 IoctlCommand = Annotated[int, Worded(ioctl_name, U32)]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from kernel.abi.args import U32, U64, Bits, Call, Flags, Kind, Worded, number, pointer
+from kernel.abi.args import S32, U32, U64, Bits, Call, Flags, Iov, Kind, Worded, array, number, pointer
 from kernel.abi.errno import LinuxError
 from kernel.abi.mman import Mpol, Mremap
 
 
 class NewAddrKind(Kind):
-    """mremap's new_address: only where FIXED or DONTUNMAP makes it matter."""
+    """mremap's new_address: only where MAYMOVE|FIXED makes it matter."""
 
     def show(self, call: Call, value: int) -> str | None:
-        return pointer(value) if call.arg("flags") & (Mremap.FIXED | Mremap.DONTUNMAP) else None
+        needed = Mremap.MAYMOVE | Mremap.FIXED
+        return pointer(value) if call.arg("flags") & needed == needed else None
 
 
 NewAddr = Annotated[int, NewAddrKind()]
@@ -60,12 +61,12 @@ class NodeMaskKind(Kind):
         bits = call.arg(self.maxnode)
         if not value or (self.after and call.failed) or bits > 1 << 20:
             return pointer(value)
-        words = -(-bits // 64)
-        try:
-            raw = call.user(value, 8 * words)
-        except LinuxError:
-            return hex(value)
-        return "[" + ", ".join(f"{int.from_bytes(raw[i : i + 8], 'little'):#016x}" for i in range(0, len(raw), 8)) + "]"
+        return array(value, max(0, bits + 62) // 64, 8, lambda at: _mask(number(call, at, 8)))
+
+
+def _mask(word: int) -> str:
+    word &= (1 << 64) - 1
+    return f"{word:#016x}" if word else "0" * 16
 
 
 NodeMask = Annotated[int, NodeMaskKind()]
@@ -96,20 +97,12 @@ class PagesKind(Kind):
     def show(self, call: Call, value: int) -> str:
         if not value or (self.after and call.failed):
             return pointer(value)
-        count, size = call.arg("count"), 8 if self.what == "pages" else 4
-        words = []
-        try:
-            for at in range(value, value + size * min(count, 32), size):
-                words += [self._item(int.from_bytes(call.user(at, size), "little", signed=size == 4))]
-        except LinuxError:
-            if not words:
-                return hex(value)
-            words.append(f"... /* {value + len(words) * size:#x} */")
-        return "[" + ", ".join(words) + (", ..." if count > 32 else "") + "]"
+        size = 8 if self.what == "pages" else 4
+        return array(value, call.arg("count"), size, lambda at: self._item(number(call, at, size)))
 
     def _item(self, item: int) -> str:
         if self.what == "pages":
-            return pointer(item)
+            return pointer(item & (1 << 64) - 1)
         if self.what == "status" and item < 0:
             from kernel.abi.errno import Errno
 
@@ -122,27 +115,21 @@ MoveNodes = Annotated[int, PagesKind("nodes")]
 MoveStatus = Annotated[int, PagesKind("status")]
 
 
-class AddrIov(Kind):
+def AddrIov(count: str) -> Iov:
     """iovecs whose bases are addresses elsewhere: process_vm_readv's remote side, process_madvise."""
+    return Iov(count, data=False)
 
-    def __init__(self, count: str) -> None:
-        self.count = count
 
-    def show(self, call: Call, value: int) -> str:
-        if not value:
-            return "NULL"
-        count = call.arg(self.count)
-        words = []
-        try:
-            for i in range(min(count, 32)):
-                raw = call.user(value + 16 * i, 16)
-                base, length = int.from_bytes(raw[:8], "little"), int.from_bytes(raw[8:], "little")
-                words.append(f"{{iov_base={pointer(base)}, iov_len={length}}}")
-        except LinuxError:
-            if not words:
-                return hex(value)
-            words.append(f"... /* {value + 16 * len(words):#x} */")
-        return "[" + ", ".join(words) + (", ..." if count > 32 else "") + "]"
+class MembarrierCpuKind(Kind):
+    """membarrier's cpu_id: only with MEMBARRIER_CMD_FLAG_CPU."""
+
+    decode = S32
+
+    def show(self, call: Call, value: int) -> str | None:
+        return str(value) if call.args[1] & 1 else None
+
+
+MembarrierCpu = Annotated[int, MembarrierCpuKind()]
 
 
 class PkeyInit(Flags, prefix="PKEY_"):
@@ -161,6 +148,6 @@ MembarrierFlags = Annotated[int, Bits(MembarrierFlag, U32)]
 
 
 __all__ = [
-    "AddrIov", "MembarrierFlags", "MincoreVec", "MoveNodes", "MovePages", "MoveStatus", "NewAddr", "NodeMask",
-    "OutNodeMask", "OutPolicy", "PkeyRights", "PolicyMode",
+    "AddrIov", "MembarrierCpu", "MembarrierFlags", "MincoreVec", "MoveNodes", "MovePages", "MoveStatus", "NewAddr",
+    "NodeMask", "OutNodeMask", "OutPolicy", "PkeyRights", "PolicyMode",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ Members stand in the order in which strace prints them.
 
 from typing import Annotated
 
-from kernel.abi.args import Bits, Choice, Flags, MmapFlags, Option
+from kernel.abi.args import Bits, Choice, Flags, HugeFlags, MmapFlags, Option
 from kernel.abi.limits import HPAGE_SIZE as HPAGE_SIZE
 from kernel.abi.limits import PAGE_SIZE as PAGE_SIZE
 
@@ -32,7 +32,7 @@ class MapType(Option, prefix="MAP_"):
     SHARED_VALIDATE = 3
 
 
-class Map(Flags, prefix="MAP_"):
+class Map(Flags, prefix="MAP_", later="ABOVE4G DROPPABLE UNINITIALIZED"):
     """mmap(2). The first three are values of the TYPE field (mask 15), not bits."""
 
     SHARED = 1
@@ -63,7 +63,7 @@ MAP_HUGE_MASK = 0x3F
 MapFlags = Annotated[int, MmapFlags(MapType, Map)]
 
 
-class Madv(Option, prefix="MADV_"):
+class Madv(Option, prefix="MADV_", later="GUARD_INSTALL GUARD_REMOVE"):
     NORMAL = 0
     RANDOM = 1
     SEQUENTIAL = 2
@@ -108,9 +108,9 @@ MremapFlags = Annotated[int, Bits(Mremap)]
 class Ms(Flags, prefix="MS_"):
     """msync(2)."""
 
+    SYNC = 4
     ASYNC = 1
     INVALIDATE = 2
-    SYNC = 4
 
 
 MsFlags = Annotated[int, Bits(Ms)]
@@ -154,7 +154,7 @@ class MpolMode(Flags, prefix="MPOL_F_"):
     NUMA_BALANCING = 1 << 13
 
 
-class MpolGet(Flags, prefix="MPOL_F_"):
+class MpolGet(Flags, prefix="MPOL_F_", unknown="MPOL_???"):
     """get_mempolicy(2)."""
 
     NODE = 1
@@ -162,7 +162,7 @@ class MpolGet(Flags, prefix="MPOL_F_"):
     MEMS_ALLOWED = 4
 
 
-class MpolMf(Flags, prefix="MPOL_MF_"):
+class MpolMf(Flags, prefix="MPOL_MF_", unknown="MPOL_???"):
     """mbind(2), move_pages(2)."""
 
     STRICT = 1
@@ -175,7 +175,7 @@ MpolGetFlags = Annotated[int, Bits(MpolGet)]
 MpolMfFlags = Annotated[int, Bits(MpolMf)]
 
 
-class Mfd(Flags, prefix="MFD_"):
+class Mfd(Flags, prefix="MFD_", later="NOEXEC_SEAL EXEC"):
     """memfd_create(2)."""
 
     CLOEXEC = 1
@@ -185,7 +185,7 @@ class Mfd(Flags, prefix="MFD_"):
     EXEC = 16
 
 
-MfdFlags = Annotated[int, Bits(Mfd)]
+MfdFlags = Annotated[int, HugeFlags(Mfd, "MFD_HUGE_SHIFT")]
 
 
 class PkeyAccess(Flags, prefix="PKEY_"):

@@ -85,7 +85,7 @@ class Wait(Flags, prefix="W"):
     CLONE = 0x80000000
 
 
-class Arch(Option, prefix="ARCH_"):
+class Arch(Option, prefix="ARCH_", later="CET_STATUS CET_DISABLE CET_LOCK CET_EXEC CET_ALLOC_SHSTK CET_PUSH_SHSTK"):
     """arch_prctl(2)."""
 
     SET_GS = 0x1001

@@ -22,13 +22,22 @@ from kernel.abi.args import (
 )
 from kernel.abi.errno import LinuxError
 from kernel.abi.fileargs import date
-from kernel.abi.sched import Arch, Clone, Futex, Membarrier, Pr
+from kernel.abi.prctlargs import ArchAddr as ArchAddr
+from kernel.abi.prctlargs import ArchCommand as ArchCommand
+from kernel.abi.prctlargs import PrctlArg2 as PrctlArg2
+from kernel.abi.prctlargs import PrctlArg3 as PrctlArg3
+from kernel.abi.prctlargs import PrctlArg4 as PrctlArg4
+from kernel.abi.prctlargs import PrctlArg5 as PrctlArg5
+from kernel.abi.prctlargs import PrctlOption as PrctlOption
+from kernel.abi.prctlargs import PrctlResult as PrctlResult
+from kernel.abi.sched import Clone, Futex, Membarrier
 from kernel.abi.text import octal, quote
 
 # futex(2)
 
 _PRIVATE, _REALTIME = 128, 256
 _WAITS = {Futex.WAIT, Futex.WAIT_BITSET, Futex.LOCK_PI, Futex.WAIT_REQUEUE_PI, Futex.LOCK_PI2}
+_CLOCKED = {Futex.WAIT, Futex.WAIT_BITSET, Futex.WAIT_REQUEUE_PI}
 _NO_VALUE = {Futex.LOCK_PI, Futex.LOCK_PI2, Futex.UNLOCK_PI, Futex.TRYLOCK_PI}
 _REQUEUES = {Futex.REQUEUE, Futex.CMP_REQUEUE, Futex.CMP_REQUEUE_PI, Futex.WAKE_OP}
 
@@ -41,8 +50,10 @@ def futex_op(op: int) -> str:
     """`FUTEX_WAIT_BITSET_PRIVATE|FUTEX_CLOCK_REALTIME`."""
     op &= 0xFFFFFFFF
     command = _futex_command(op)
-    if not 0 <= command <= 13:
+    if not 0 <= command <= 13 or (op & _REALTIME and command not in _CLOCKED):
         return f"{op:#x} /* FUTEX_??? */"
+    if op == Futex.FD | _PRIVATE:
+        return "FUTEX_FD|FUTEX_PRIVATE_FLAG"
     text = Futex.text(command) + ("_PRIVATE" if op & _PRIVATE else "")
     return text + ("|FUTEX_CLOCK_REALTIME" if op & _REALTIME else "")
 
@@ -53,9 +64,9 @@ def _wake_op(value: int) -> str:
     tests = ("EQ", "NE", "LT", "LE", "GT", "GE")
     shift = "FUTEX_OP_OPARG_SHIFT<<28|" if value >> 31 else ""
     op, test = value >> 28 & 7, value >> 24 & 15
-    op_text = ops[op] if op < len(ops) else f"{op:#x} /* FUTEX_OP_??? */"
-    test_text = f"FUTEX_OP_CMP_{tests[test]}" if test < len(tests) else f"{test:#x} /* FUTEX_OP_CMP_??? */"
-    return f"{shift}{op_text}<<28|{_hex(value >> 12 & 0xFFF)}<<12|{test_text}<<24|{_hex(value & 0xFFF)}"
+    op_text = f"{ops[op]}<<28" if op < len(ops) else f"{op:#x}<<28 /* FUTEX_OP_??? */"
+    test_text = f"FUTEX_OP_CMP_{tests[test]}<<24" if test < len(tests) else f"{test:#x}<<24 /* FUTEX_OP_CMP_??? */"
+    return f"{shift}{op_text}|{_hex(value >> 12 & 0xFFF)}<<12|{test_text}|{_hex(value & 0xFFF)}"
 
 
 def _hex(value: int) -> str:
@@ -71,7 +82,7 @@ class FutexArg(Kind):
 
     def show(self, call: Call, value: int) -> str | None:
         command = _futex_command(call.args[1] & 0xFFFFFFFF)
-        known = 0 <= command <= 13 and command != Futex.FD
+        known = 0 <= command <= 13
         text: str | None = getattr(self, "_" + self.name)(call, value, command, known)
         return text
 
@@ -108,123 +119,6 @@ FutexTimeout = Annotated[int, FutexArg("timeout", U64)]
 FutexAddr2 = Annotated[int, FutexArg("uaddr2", U64)]
 FutexVal3 = Annotated[int, FutexArg("val3", U32)]
 
-# arch_prctl(2), prctl(2)
-
-
-class ArchAddrKind(Kind):
-    """arch_prctl's second argument: a value, or where the value went."""
-
-    after = True
-
-    def show(self, call: Call, value: int) -> str:
-        if call.args[0] in (Arch.GET_FS, Arch.GET_GS):
-            if call.failed:
-                return pointer(value)
-            return f"[{pointer(int.from_bytes(call.user(value, 8), 'little'))}]"
-        return _hex(value)
-
-
-ArchCommand = Annotated[int, Choice(Arch, U32)]
-ArchAddr = Annotated[int, ArchAddrKind()]
-
-_PR_NOTHING = {Pr.GET_DUMPABLE, Pr.GET_SECCOMP, Pr.GET_KEEPCAPS, Pr.GET_TIMERSLACK, Pr.GET_TIMING, Pr.GET_SECUREBITS,
-               Pr.TASK_PERF_EVENTS_DISABLE, Pr.TASK_PERF_EVENTS_ENABLE}  # fmt: skip
-_PR_NUMBER = {Pr.SET_KEEPCAPS, Pr.SET_TIMERSLACK, Pr.SET_CHILD_SUBREAPER, Pr.SET_TIMING}
-_PR_OUT = {Pr.GET_PDEATHSIG, Pr.GET_CHILD_SUBREAPER, Pr.GET_NAME, Pr.GET_TID_ADDRESS, Pr.GET_TSC}
-_PR_FIVE = {Pr.SET_NO_NEW_PRIVS, Pr.GET_NO_NEW_PRIVS, Pr.SET_THP_DISABLE, Pr.GET_THP_DISABLE}
-_DUMP = ("SUID_DUMP_DISABLE", "SUID_DUMP_USER", "SUID_DUMP_ROOT")
-
-
-class PrctlArgKind(Kind):
-    """prctl's argument `position` (2 to 5)."""
-
-    after = True
-
-    def __init__(self, position: int) -> None:
-        self.position = position
-
-    def show(self, call: Call, value: int) -> str | None:
-        option = call.args[0]
-        if option in _PR_NOTHING:
-            return None
-        if option in _PR_FIVE:
-            return str(value)
-        if option == Pr.SET_VMA:
-            return self._vma(call, value)
-        if option == Pr.CAPBSET_READ or option == Pr.CAPBSET_DROP:
-            return capability(value) if self.position == 2 else None
-        if option in _PR_NUMBER or option in _PR_OUT or option in (Pr.SET_NAME, Pr.SET_PDEATHSIG, Pr.SET_DUMPABLE):
-            return self._second(call, value, option) if self.position == 2 else None
-        return _hex(value)
-
-    @staticmethod
-    def _second(call: Call, value: int, option: int) -> str:
-        from kernel.abi.signal import signame
-
-        if option in _PR_NUMBER:
-            return str(value)
-        if option == Pr.SET_PDEATHSIG:
-            return signame(value)
-        if option == Pr.SET_DUMPABLE:
-            return _DUMP[value] if value < 3 else f"{value:#x} /* SUID_DUMP_??? */"
-        if option == Pr.SET_NAME:
-            return _name(call, value, 16)
-        if not value or call.failed:
-            return pointer(value)
-        if option == Pr.GET_NAME:
-            return _name(call, value, 16)
-        if option == Pr.GET_TID_ADDRESS:
-            return f"[{pointer(number(call, value, 8))}]"
-        got = number(call, value, 4)
-        return f"[{signame(got)}]" if option == Pr.GET_PDEATHSIG and got else f"[{got}]"
-
-    def _vma(self, call: Call, value: int) -> str:
-        if self.position == 2:
-            return "PR_SET_VMA_ANON_NAME" if value == 0 else f"{value:#x} /* PR_SET_VMA_??? */"
-        if self.position == 3:
-            return pointer(value)
-        return str(value) if self.position == 4 else _name(call, value, 80)
-
-
-def _name(call: Call, va: int, limit: int) -> str:
-    """A string of at most limit - 1 bytes; `...` when no NUL was seen among them."""
-    if not va:
-        return "NULL"
-    try:
-        raw, ended = call.cstring(va, limit)
-    except LinuxError:
-        return hex(va)
-    return quote(raw[: limit - 1]) + ("" if ended else "...")
-
-
-PrctlOption = Annotated[int, Choice(Pr, S32)]
-PrctlArg2 = Annotated[int, PrctlArgKind(2)]
-PrctlArg3 = Annotated[int, PrctlArgKind(3)]
-PrctlArg4 = Annotated[int, PrctlArgKind(4)]
-PrctlArg5 = Annotated[int, PrctlArgKind(5)]
-
-
-class PrctlResultKind(Result):
-    def show(self, call: Call, value: int) -> str:
-        if call.args[0] == Pr.GET_DUMPABLE:
-            return f"{value:#x} ({_DUMP[value]})" if value > 9 else f"{value} ({_DUMP[value]})"
-        return str(value)
-
-
-PrctlResult = PrctlResultKind()
-
-_CAPABILITIES: tuple[str, ...] = tuple(
-    """CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE
-    NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN
-    SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE
-    MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE""".split()  # noqa: SIM905
-)
-
-
-def capability(value: int) -> str:
-    return f"CAP_{_CAPABILITIES[value]}" if value < len(_CAPABILITIES) else f"{value:#x} /* CAP_??? */"
-
-
 # wait, clone, exec
 
 
@@ -253,7 +147,7 @@ def wait_status(status: int) -> str:
     return f"{{WIFEXITED(s) && WEXITSTATUS(s) == {status >> 8 & 0xFF}}}"
 
 
-class WaitWord(Flags, prefix="W???", full=True):
+class WaitWord(Flags, full=True, unknown="W???"):
     WNOHANG = 1
     WSTOPPED = 2
     WEXITED = 4
@@ -477,3 +371,32 @@ def rt_sigreturn_mask(call: Call, rsp: int) -> str:
     except LinuxError:
         return hex(rsp)
 
+
+
+class RemainingKind(Kind):
+    """nanosleep's second pointer: the time left when a signal came, else an address."""
+
+    after = True
+
+    def show(self, call: Call, value: int) -> str:
+        from kernel.abi.structs import Timespec
+
+        interrupted = call.value is not None and -call.value in (4, 512, 513, 514, 516)
+        return read_struct(call, value, Timespec) if value and interrupted else pointer(value)
+
+
+Remaining = Annotated[int, RemainingKind()]
+
+
+class OutRusageKind(Kind):
+    """wait4's rusage: filled in only when a child was reaped."""
+
+    after = True
+
+    def show(self, call: Call, value: int) -> str:
+        from kernel.abi.structs import Rusage
+
+        return read_struct(call, value, Rusage) if value and call.value and not call.failed else pointer(value)
+
+
+OutRusage = Annotated[int, OutRusageKind()]

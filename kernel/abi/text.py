@@ -38,8 +38,8 @@ def quote_hex(raw: bytes, limit: int = STRING_LIMIT) -> str:
 
 
 def octal(mode: int) -> str:
-    """`0644`, three digits at least; zero is `000`."""
-    return f"{mode:#05o}".replace("0o", "0") if mode > 0o777 else f"0{mode:03o}" if mode else "000"
+    """`0644`; three digits at least, `022`, `000`."""
+    return f"{f'0{mode:o}' if mode else '':0>3}"
 
 
 def device(dev: int) -> str:

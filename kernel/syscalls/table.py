@@ -116,7 +116,8 @@ def syscall(
 def _kind(handler: Handler, name: str) -> Kind:
     annotation = handler.__annotations__.get(name)
     if isinstance(annotation, str):
-        annotation = eval(annotation, sys.modules[handler.__module__].__dict__)
+        names = sys.modules[handler.__module__].__dict__
+        annotation = names.get(annotation) or eval(annotation, names)  # most are one name: no need to compile it
     kind = getattr(annotation, "__metadata__", (None,))[-1]
     if not isinstance(kind, Kind):
         raise TypeError(f"{handler.__name__}: parameter {name} has no argument kind")
