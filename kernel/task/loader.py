@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from kernel.task.task import Task
 
 STACK_TOP = TASK_SIZE
-ELF_ET_DYN_BASE = (1 << 47) // 3 * 2  # DEFAULT_MAP_WINDOW: one page more than TASK_SIZE is lost in rounding
+ELF_ET_DYN_BASE = TASK_SIZE // 3 * 2
 STACK_EXPAND = 128 << 10
 STACK_RND_PAGES = 0x3FFFFF
 MMAP_RND_BITS = 28
