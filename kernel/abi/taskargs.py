@@ -21,7 +21,6 @@ from kernel.abi.args import (
     read_struct,
 )
 from kernel.abi.errno import LinuxError
-from kernel.abi.fileargs import date
 from kernel.abi.prctlargs import ArchAddr as ArchAddr
 from kernel.abi.prctlargs import ArchCommand as ArchCommand
 from kernel.abi.prctlargs import PrctlArg2 as PrctlArg2
@@ -257,34 +256,6 @@ def execve_text(path: bytes, argv: list[bytes], envp_va: int, envc: int) -> str:
 # clocks, identities, the rest
 
 
-def clock_id(value: int) -> str:
-    """Named clocks; the CPU clock of a process (negative) as strace 6.1 shows it, a number."""
-    from kernel.abi.sched import Clock
-
-    return Clock.text(value)
-
-
-class TimeKind(Kind):
-    """time(2)'s pointer: `[1795253989 /* 2026-… */]`."""
-
-    after = True
-
-    def show(self, call: Call, value: int) -> str:
-        if not value or call.failed:
-            return pointer(value)
-        got = number(call, value, 8)
-        return f"[{got} /* {date(got)} */]"
-
-
-class TimeResultKind(Result):
-    def show(self, call: Call, value: int) -> str:
-        return f"{value} ({date(value)})"
-
-
-TimePointer = Annotated[int, TimeKind()]
-TimeResult = TimeResultKind()
-
-
 class Octal(Result):
     """umask's result."""
 
@@ -371,21 +342,6 @@ def rt_sigreturn_mask(call: Call, rsp: int) -> str:
     except LinuxError:
         return hex(rsp)
 
-
-
-class RemainingKind(Kind):
-    """nanosleep's second pointer: the time left when a signal came, else an address."""
-
-    after = True
-
-    def show(self, call: Call, value: int) -> str:
-        from kernel.abi.structs import Timespec
-
-        interrupted = call.value is not None and -call.value in (4, 512, 513, 514, 516)
-        return read_struct(call, value, Timespec) if value and interrupted else pointer(value)
-
-
-Remaining = Annotated[int, RemainingKind()]
 
 
 class OutRusageKind(Kind):

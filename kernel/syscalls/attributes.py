@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.abi.args import DirFd, Fd, In, Mode, Off, Path, Uid
+from kernel.abi.args import DirFd, Fd, Len, Mode, Off, Path, Uid
 from kernel.abi.errno import (
     EBADF,
     EFBIG,
@@ -17,9 +17,10 @@ from kernel.abi.errno import (
     LinuxError,
 )
 from kernel.abi.fcntl import AT_FDCWD, S_IFIFO, S_ISGID, S_ISUID, UTIME_NOW, UTIME_OMIT, At, FadvChoice
-from kernel.abi.fileargs import AtFlags, FallocFlags, Utimes
+from kernel.abi.fileargs import AtFlags, FallocFlags
 from kernel.abi.signal import SIGXFSZ
 from kernel.abi.structs import Timespec, Timeval, Utimbuf
+from kernel.abi.timeargs import UtimePointer, Utimes, UtimesUs
 from kernel.fs.inode import MAY_WRITE, NSEC, check_permission, owns
 from kernel.fs.namei import want_write
 from kernel.syscalls.file import find
@@ -204,14 +205,14 @@ def _timevals(task: Task, va: int) -> tuple[int, int] | None:
 
 
 @syscall
-def utimes(task: Task, filename: Path, times: In[Timeval]) -> int:
+def utimes(task: Task, filename: Path, times: UtimesUs) -> int:
     """utimes(2)."""
     wanted = _timevals(task, times)
     return _set_times(task, find(task, AT_FDCWD, filename), wanted)
 
 
 @syscall
-def futimesat(task: Task, dirfd: DirFd, pathname: Path, times: In[Timeval]) -> int:
+def futimesat(task: Task, dirfd: DirFd, pathname: Path, times: UtimesUs) -> int:
     """futimesat(2); with a NULL path it is futimes(3)."""
     wanted = _timevals(task, times)
     if not pathname and dirfd != AT_FDCWD:
@@ -220,7 +221,7 @@ def futimesat(task: Task, dirfd: DirFd, pathname: Path, times: In[Timeval]) -> i
 
 
 @syscall
-def utime(task: Task, filename: Path, times: In[Utimbuf]) -> int:
+def utime(task: Task, filename: Path, times: UtimePointer) -> int:
     """utime(2)."""
     wanted = None
     if times:
@@ -243,7 +244,7 @@ def _check_length(task: Task, length: int, inode: Inode) -> None:
 
 
 @syscall
-def truncate(task: Task, path: Path, length: Off) -> int:
+def truncate(task: Task, path: Path, length: Len) -> int:
     """truncate(2)."""
     if length < 0:
         raise LinuxError(EINVAL, "the length is negative")
@@ -264,7 +265,7 @@ def truncate(task: Task, path: Path, length: Off) -> int:
 
 
 @syscall
-def ftruncate(task: Task, fd: Fd, length: Off) -> int:
+def ftruncate(task: Task, fd: Fd, length: Len) -> int:
     """ftruncate(2)."""
     if length < 0:
         raise LinuxError(EINVAL, "the length is negative")
@@ -311,7 +312,7 @@ def fallocate(task: Task, fd: Fd, mode: FallocFlags, offset: Off, len_: Off) -> 
 
 
 @syscall
-def fadvise64(task: Task, fd: Fd, offset: Off, len_: Off, advice: FadvChoice) -> int:
+def fadvise64(task: Task, fd: Fd, offset: Off, len_: Len, advice: FadvChoice) -> int:
     """posix_fadvise(2): hints, all of which this machine is free to ignore."""
     file = task.files.get(fd)
     if file.inode.mode & 0o170000 == S_IFIFO:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from kernel.abi.args import CString, Fd, UInt
+from kernel.abi.args import Fd, Text, UInt
 from kernel.abi.errno import (
     EAGAIN,
     EBADF,
@@ -20,7 +20,8 @@ from kernel.abi.errno import (
 )
 from kernel.abi.fcntl import FIOASYNC, FIOCLEX, FIONBIO, FIONCLEX, FIONREAD, FcntlCmd, FlockFlags, Lock, Open, Seek
 from kernel.abi.fcntl import Flock as FlockOp
-from kernel.abi.fileargs import CloseRangeFlags, FcntlArg, FcntlCommand, FcntlResult
+from kernel.abi.fcntlargs import FcntlArg, FcntlCommand, FcntlResult
+from kernel.abi.fileargs import CloseRangeFlags
 from kernel.abi.ioctlargs import IoctlArg, IoctlCommand
 from kernel.abi.mman import MfdFlags
 from kernel.abi.structs import Flock
@@ -273,7 +274,7 @@ MFD_NAME_MAX = 249
 
 
 @syscall(partly="no MFD_HUGETLB")
-def memfd_create(task: Task, name: Annotated[int, CString(MFD_NAME_MAX)], flags: MfdFlags) -> int:
+def memfd_create(task: Task, name: Text, flags: MfdFlags) -> int:
     """memfd_create(2)."""
     known = MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL | MFD_EXEC
     if flags & MFD_HUGETLB:

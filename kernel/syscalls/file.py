@@ -10,6 +10,7 @@ from kernel.abi.fcntl import AT_FDCWD, At, Open, StatxMaskFlags
 from kernel.abi.fileargs import AccessAtFlags, AccessMode, AtFlags, OpenFlags, OpenMode, StatxFlags
 from kernel.abi.limits import PATH_MAX
 from kernel.abi.structs import Stat, Statx, StatxTimestamp
+from kernel.abi.taskargs import OctalResult
 from kernel.fs.dentry import full_name
 from kernel.fs.inode import MAY_EXEC, NSEC, permits
 from kernel.fs.namei import TMPFILE, open_file
@@ -306,7 +307,7 @@ def _chdir(task: Task, place: Place) -> int:
     return 0
 
 
-@syscall
+@syscall(result=OctalResult)
 def umask(task: Task, mask: Mode) -> int:
     """umask(2)."""
     old = task.fs.umask

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from kernel.abi.args import Fd, InBuf, Int, Iov, Long, Off, OutBuf, Size, ULong
+from kernel.abi.args import Fd, InBuf, Iov, Off, OutBuf, Size, ULong, Unshown
 from kernel.abi.errno import EBADF, EINVAL, EOPNOTSUPP, ESPIPE, LinuxError
 from kernel.abi.fcntl import Open, Poll, SeekChoice
-from kernel.abi.fileargs import StatusFlags
+from kernel.abi.fileargs import RwfFlags, StatusFlags
 from kernel.abi.limits import MAX_RW_COUNT
 from kernel.syscalls.table import Outcome, syscall
 from kernel.syscalls.transfer import (
@@ -69,14 +69,14 @@ def write(task: Task, fd: Fd, buf: Annotated[int, InBuf("count")], count: Size) 
 
 
 @syscall
-def readv(task: Task, fd: Fd, iov: Annotated[int, Iov("iovcnt", out=True)], iovcnt: Long) -> Outcome:
+def readv(task: Task, fd: Fd, iov: Annotated[int, Iov("iovcnt", out=True)], iovcnt: ULong) -> Outcome:
     """readv(2)."""
     file = readable_file(task, fd)
     return _read(task, file, import_iovec(task, iov, iovcnt))
 
 
 @syscall
-def writev(task: Task, fd: Fd, iov: Annotated[int, Iov("iovcnt")], iovcnt: Long) -> Outcome:
+def writev(task: Task, fd: Fd, iov: Annotated[int, Iov("iovcnt")], iovcnt: ULong) -> Outcome:
     """writev(2)."""
     file = writable_file(task, fd)
     return _write(task, file, import_iovec(task, iov, iovcnt))
@@ -125,15 +125,15 @@ def pwrite64(task: Task, fd: Fd, buf: Annotated[int, InBuf("count")], count: Siz
 
 
 @syscall
-def preadv(task: Task, fd: Fd, iov: Annotated[int, Iov("iovcnt", out=True)], iovcnt: Long, pos_l: Off,
-           pos_h: ULong) -> int:  # fmt: skip
+def preadv(task: Task, fd: Fd, iov: Annotated[int, Iov("iovcnt", out=True)], iovcnt: ULong, pos_l: Off,
+           pos_h: Unshown) -> int:  # fmt: skip
     """preadv(2): on a 64-bit machine pos_h is not looked at."""
     file = _positioned(task, fd, pos_l, writing=False)
     return _pread(task, file, import_iovec(task, iov, iovcnt), pos_l)
 
 
 @syscall
-def pwritev(task: Task, fd: Fd, iov: Annotated[int, Iov("iovcnt")], iovcnt: Long, pos_l: Off, pos_h: ULong) -> int:
+def pwritev(task: Task, fd: Fd, iov: Annotated[int, Iov("iovcnt")], iovcnt: ULong, pos_l: Off, pos_h: Unshown) -> int:
     """pwritev(2)."""
     file = _positioned(task, fd, pos_l, writing=True)
     return _pwrite(task, file, import_iovec(task, iov, iovcnt), pos_l)
@@ -149,8 +149,8 @@ def _check_rwf(flags: int, *, writing: bool) -> None:
 
 
 @syscall
-def preadv2(task: Task, fd: Fd, iov: Annotated[int, Iov("iovcnt", out=True)], iovcnt: Long, pos_l: Off, pos_h: ULong,
-            flags: Int) -> Outcome:  # fmt: skip
+def preadv2(task: Task, fd: Fd, iov: Annotated[int, Iov("iovcnt", out=True)], iovcnt: ULong, pos_l: Off, pos_h: Unshown,
+            flags: RwfFlags) -> Outcome:  # fmt: skip
     """preadv2(2): offset -1 means where the file stands."""
     if pos_l == -1:
         file = readable_file(task, fd)
@@ -162,8 +162,8 @@ def preadv2(task: Task, fd: Fd, iov: Annotated[int, Iov("iovcnt", out=True)], io
 
 
 @syscall
-def pwritev2(task: Task, fd: Fd, iov: Annotated[int, Iov("iovcnt")], iovcnt: Long, pos_l: Off, pos_h: ULong,
-             flags: Int) -> Outcome:  # fmt: skip
+def pwritev2(task: Task, fd: Fd, iov: Annotated[int, Iov("iovcnt")], iovcnt: ULong, pos_l: Off, pos_h: Unshown,
+             flags: RwfFlags) -> Outcome:  # fmt: skip
     """pwritev2(2)."""
     if pos_l == -1:
         file = writable_file(task, fd)

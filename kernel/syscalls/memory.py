@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.abi.args import Addr, Fd, Int, Size, UInt, ULong, XOff
+from kernel.abi.args import Addr, Fd, Hex, Int, Size, UInt, ULong, XOff
 from kernel.abi.errno import EACCES, EEXIST, EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, EOVERFLOW, EPERM, LinuxError
 from kernel.abi.fileargs import OpenFlags
 from kernel.abi.limits import RLIMIT_MEMLOCK, TASK_SIZE, U64
-from kernel.abi.memargs import NewAddr
+from kernel.abi.memargs import NewAddr, PkeyRights
 from kernel.abi.mman import (
     MAP_HUGE_MASK,
     MAP_HUGE_SHIFT,
@@ -243,7 +243,7 @@ def _mprotect(task: Task, addr: int, length: int, prot: int, pkey: int) -> int:
 
 
 @syscall
-def pkey_alloc(task: Task, flags: ULong, access_rights: ULong) -> int:
+def pkey_alloc(task: Task, flags: Hex, access_rights: PkeyRights) -> int:
     """pkey_alloc(2), on a CPU without protection keys (CPUID says so)."""
     if flags:
         raise LinuxError(EINVAL, "flags must be 0")

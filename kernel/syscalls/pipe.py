@@ -6,11 +6,12 @@ import struct
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from kernel.abi.args import Addr, In, Int, Sigset, Size, UInt
+from kernel.abi.args import In, Int, Sigset, Size, UInt
 from kernel.abi.errno import EBADF, EINVAL, ERESTARTNOHAND, LinuxError
 from kernel.abi.fcntl import Open, Poll
-from kernel.abi.fileargs import PipeFds, PollFds, PollResult, StatusFlags
+from kernel.abi.fileargs import PipeFds, StatusFlags
 from kernel.abi.limits import RLIMIT_NOFILE
+from kernel.abi.pollargs import FdSet, PollFds, PollResult, SelectResult, SigsetArg
 from kernel.abi.structs import Timespec, Timeval
 from kernel.fs.inode import NSEC
 from kernel.fs.pipe import make_pipe
@@ -253,8 +254,10 @@ def _select_sleep(task: Task, selected: _Selected, timeout: int) -> Sleeping:
             return selected.store()
 
 
-@syscall
-def select(task: Task, nfds: Int, readfds: Addr, writefds: Addr, exceptfds: Addr, timeout: In[Timeval]) -> Outcome:
+@syscall(result=SelectResult)
+def select(
+    task: Task, nfds: Int, readfds: FdSet, writefds: FdSet, exceptfds: FdSet, timeout: In[Timeval]
+) -> Outcome:
     """select(2)."""
     wait = FOREVER
     if timeout:
@@ -267,9 +270,9 @@ def select(task: Task, nfds: Int, readfds: Addr, writefds: Addr, exceptfds: Addr
     return _restored(task, _select(task, nfds, (readfds, writefds, exceptfds), wait), False, left)
 
 
-@syscall
-def pselect6(task: Task, nfds: Int, readfds: Addr, writefds: Addr, exceptfds: Addr, timeout: In[Timespec],
-             sig: Addr) -> Outcome:  # fmt: skip
+@syscall(result=SelectResult)
+def pselect6(task: Task, nfds: Int, readfds: FdSet, writefds: FdSet, exceptfds: FdSet, timeout: In[Timespec],
+             sig: SigsetArg) -> Outcome:  # fmt: skip
     """pselect6(2): the sixth argument points to a sigset's address and size."""
     mask, size = struct.unpack("<QQ", task.mm.copy_from_user(sig, 16)) if sig else (0, 0)
     wait = _timeout_of(task, timeout)

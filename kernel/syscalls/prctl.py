@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kernel.abi.errno import EINVAL, ENOSYS, EPERM, LinuxError
+from kernel.abi.prctlargs import PrctlArg2, PrctlArg3, PrctlArg4, PrctlArg5, PrctlOption, PrctlResult
 from kernel.abi.sched import Pr
-from kernel.abi.taskargs import PrctlArg2, PrctlArg3, PrctlArg4, PrctlArg5, PrctlOption, PrctlResult
 from kernel.syscalls.table import syscall
 from kernel.task.task import Task
 

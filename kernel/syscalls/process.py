@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from kernel.abi.args import U32, Addr, Bits, DirFd, In, Int, Out, Path, Pid, Uid, ULong
+from kernel.abi.args import U32, Addr, Bits, DirFd, In, Int, Path, Pid, Uid, ULong
 from kernel.abi.errno import (
     E2BIG,
     EBADF,
@@ -18,8 +18,8 @@ from kernel.abi.errno import (
 )
 from kernel.abi.fcntl import AT_FDCWD, At
 from kernel.abi.limits import MAX_ARG_STRLEN, NGROUPS_MAX
-from kernel.abi.structs import CapHeader, Rusage
-from kernel.abi.taskargs import Argv, Envp, IdType, IdTypeChoice, WaitOptions, WaitStatus
+from kernel.abi.structs import CapHeader
+from kernel.abi.taskargs import Argv, Envp, IdType, IdTypeChoice, OutRusage, WaitOptions, WaitStatus
 from kernel.abi.words import InIds, OutIds, OutInt, OutSiginfo
 from kernel.fs.dentry import Path as Place
 from kernel.syscalls.file import getname, walk_from
@@ -406,7 +406,7 @@ def exit_group(task: Task, status: Int) -> None:
 
 
 @syscall(partly="there are no children yet")
-def wait4(task: Task, pid: Pid, wstatus: WaitStatus, options: WaitOptions, rusage: Out[Rusage]) -> int:
+def wait4(task: Task, pid: Pid, wstatus: WaitStatus, options: WaitOptions, rusage: OutRusage) -> int:
     """wait4(2)."""
     if options & ~(WNOHANG | WUNTRACED | WCONTINUED | WAIT_KINDS):
         raise LinuxError(EINVAL, "unknown options")
@@ -417,7 +417,7 @@ def wait4(task: Task, pid: Pid, wstatus: WaitStatus, options: WaitOptions, rusag
 
 @syscall(partly="there are no children yet")
 def waitid(
-    task: Task, which: IdTypeChoice, upid: Pid, infop: OutSiginfo, options: WaitOptions, ru: Out[Rusage]
+    task: Task, which: IdTypeChoice, upid: Pid, infop: OutSiginfo, options: WaitOptions, ru: OutRusage
 ) -> int:
     """waitid(2)."""
     if options & ~(WNOHANG | WUNTRACED | WEXITED | WCONTINUED | WNOWAIT | WAIT_KINDS):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from kernel.abi.args import Addr, Hex, In, Int, Out, Pid, Size, UInt
+from kernel.abi.args import Addr, Addr0, Hex, In, Out, Pid, Size, UInt, UIntHex
 from kernel.abi.errno import (
     EAGAIN,
     EBUSY,
@@ -20,6 +20,8 @@ from kernel.abi.errno import (
     LinuxError,
 )
 from kernel.abi.limits import TASK_SIZE
+from kernel.abi.memargs import MembarrierCpu, MembarrierFlags
+from kernel.abi.prctlargs import ArchAddr, ArchCommand
 from kernel.abi.sched import (
     FUTEX_BITSET_MATCH_ANY,
     FUTEX_CLOCK_REALTIME,
@@ -33,12 +35,9 @@ from kernel.abi.sched import (
     MembarrierChoice,
     Policy,
     PolicyChoice,
-    RseqFlags,
 )
 from kernel.abi.structs import RobustListHead, SchedParam, Timespec
 from kernel.abi.taskargs import (
-    ArchAddr,
-    ArchCommand,
     CloneChildTid,
     CloneFlags,
     CloneParentTid,
@@ -99,7 +98,7 @@ def get_robust_list(task: Task, pid: Pid, head_ptr: OutPointer, len_ptr: OutLong
 
 
 @syscall
-def rseq(task: Task, rseq: Addr, rseq_len: UInt, flags: RseqFlags, sig: Hex) -> int:
+def rseq(task: Task, rseq: Addr0, rseq_len: UIntHex, flags: Hex, sig: Hex) -> int:
     """rseq(2), with the checks of kernel/rseq.c."""
     flags, sig, now = flags & 0xFFFFFFFF, sig & 0xFFFFFFFF, task.rseq
     if flags & RSEQ_UNREGISTER:
@@ -320,7 +319,7 @@ def getcpu(task: Task, cpu: OutInt, node: OutInt, tcache: Addr) -> int:
 
 
 @syscall(result=MembarrierResult)
-def membarrier(task: Task, cmd: MembarrierChoice, flags: UInt, cpu_id: Int) -> int:
+def membarrier(task: Task, cmd: MembarrierChoice, flags: MembarrierFlags, cpu_id: MembarrierCpu) -> int:
     """membarrier(2). One thread sees its own stores in order, so every barrier is done when it is asked for."""
     if flags:
         raise LinuxError(EINVAL, "unknown flags")

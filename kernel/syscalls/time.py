@@ -6,7 +6,7 @@ from kernel.abi.args import In, Out, UInt
 from kernel.abi.errno import EINVAL, EOPNOTSUPP, EPERM, Errno, LinuxError
 from kernel.abi.sched import TIMER_ABSTIME, Clock, ClockChoice, ItimerChoice, TimerFlags
 from kernel.abi.structs import Itimerval, Timespec, Timeval, Timezone, Tms
-from kernel.abi.taskargs import TimePointer, TimeResult
+from kernel.abi.timeargs import Remaining, TimePointer, TimeResult
 from kernel.syscalls.table import Outcome, syscall
 from kernel.task import timer
 from kernel.task.task import RestartBlock, Task
@@ -142,7 +142,7 @@ def times(task: Task, buffer: Out[Tms]) -> int:
 
 
 @syscall
-def nanosleep(task: Task, rqtp: In[Timespec], rmtp: Out[Timespec]) -> Outcome:
+def nanosleep(task: Task, rqtp: In[Timespec], rmtp: Remaining) -> Outcome:
     """nanosleep(2): virtual time jumps."""
     ns = read_timespec(task, rqtp)
     return _sleep(task, task.system.clock.monotonic_ns() + ns, rmtp)
@@ -150,7 +150,7 @@ def nanosleep(task: Task, rqtp: In[Timespec], rmtp: Out[Timespec]) -> Outcome:
 
 @syscall
 def clock_nanosleep(
-    task: Task, which_clock: ClockChoice, flags: TimerFlags, rqtp: In[Timespec], rmtp: Out[Timespec]
+    task: Task, which_clock: ClockChoice, flags: TimerFlags, rqtp: In[Timespec], rmtp: Remaining
 ) -> Outcome:
     """clock_nanosleep(2)."""
     now = _read_clock(task, which_clock)
