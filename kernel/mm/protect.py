@@ -23,7 +23,7 @@ from kernel.mm.vma import (
     WRITE,
     Vma,
 )
-from kernel.mm.zap import bulk, forget_code
+from kernel.mm.zap import FEW, bulk, forget_code
 
 if TYPE_CHECKING:
     from kernel.mm.mm import Mm
@@ -99,7 +99,7 @@ def change_protection(mm: Mm, vma: Vma, start: int, end: int, was_exec: bool) ->
     large = bulk(start, end)
     changed = False
     for _, i, j in mm.page_table.leaves_in(start, end):
-        if large and j - i > 16:
+        if large and j - i > FEW:
             changed |= _change_array(mm, i, j, base, upgrade, bool(vma.flags & SHARED))
         else:
             changed |= _change_few(mm, i, j, base, upgrade, bool(vma.flags & SHARED))

@@ -1,0 +1,135 @@
+"""What an address space amounts to: one source for /proc and for reports. In pages, unless the name says otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kernel.mm import vma as vm
+from kernel.mm.mm import ANON, FILE, SHMEM, SWAP
+from kernel.mm.pte import ANON as PTE_ANON
+from kernel.mm.pte import HERE, PFN, SOFT_DIRTY, SPECIAL, A, D
+from kernel.mm.pte import SWAP as PTE_SWAP
+
+if TYPE_CHECKING:
+    from kernel.mm.mm import Mm
+    from kernel.mm.vma import Vma
+
+
+@dataclass(slots=True)
+class MmStats:
+    """The Vm and Rss lines of /proc/[pid]/status, and statm."""
+
+    peak: int
+    size: int
+    locked: int
+    hwm: int
+    rss: int
+    rss_anon: int
+    rss_file: int
+    rss_shmem: int
+    data: int
+    stack: int
+    exe_bytes: int
+    lib_bytes: int
+    table_bytes: int
+    swap: int
+
+
+def mm_stats(mm: Mm) -> MmStats:
+    """task_mem (fs/proc/task_mmu.c)."""
+    counters = mm.counters
+    exe = -(-mm.end_code // 4096) * 4096 - (mm.start_code & -4096)
+    exe = min(exe, mm.exec_vm << 12)
+    return MmStats(
+        peak=max(mm.hiwater_vm, mm.total_vm), size=mm.total_vm, locked=mm.locked_vm,
+        hwm=max(mm.hiwater_rss, mm.rss), rss=mm.rss,
+        rss_anon=counters[ANON], rss_file=counters[FILE], rss_shmem=counters[SHMEM],
+        data=mm.data_vm, stack=mm.stack_vm, exe_bytes=exe, lib_bytes=(mm.exec_vm << 12) - exe,
+        table_bytes=table_pages(mm) << 12, swap=counters[SWAP],
+    )  # fmt: skip
+
+
+def table_pages(mm: Mm) -> int:
+    """VmPTE: PTE, PMD and PUD tables (mm_pgtables_bytes); the top table does not count."""
+    table = mm.page_table
+    return len(table.leaves) + len(table.mids) + len(table.tops)
+
+
+@dataclass(slots=True)
+class VmaStats:
+    """The counts of /proc/[pid]/smaps, in pages; `pss` in units of 1/4096 page (bytes of a share)."""
+
+    rss: int = 0
+    pss_bytes: int = 0
+    pss_dirty_bytes: int = 0
+    shared_clean: int = 0
+    shared_dirty: int = 0
+    private_clean: int = 0
+    private_dirty: int = 0
+    referenced: int = 0
+    anonymous: int = 0
+    lazyfree: int = 0
+    swap: int = 0
+    soft_dirty: int = 0
+
+
+def vma_stats(mm: Mm, vma: Vma) -> VmaStats:
+    """smaps_account over one VMA: what its PTEs say."""
+    stats = VmaStats()
+    refs = mm.frames.refs
+    cached = 0 if vma.mappable is None else 1  # the page cache's own reference
+    for _, i, j in mm.page_table.leaves_in(vma.start, vma.end):
+        for entry in mm.words[i:j].tolist():
+            if not entry:
+                continue
+            if not entry & HERE:
+                stats.swap += bool(entry & PTE_SWAP)
+                continue
+            if entry & SPECIAL:
+                continue
+            owners = refs[(entry & PFN) >> 12] - (0 if entry & PTE_ANON else cached)
+            _count(stats, entry, max(owners, 1))
+    return stats
+
+
+def _count(stats: VmaStats, entry: int, owners: int) -> None:
+    stats.rss += 1
+    share = 4096 // owners
+    stats.pss_bytes += share
+    dirty = entry & D
+    if owners > 1:
+        if dirty:
+            stats.shared_dirty += 1
+        else:
+            stats.shared_clean += 1
+    elif dirty:
+        stats.private_dirty += 1
+    else:
+        stats.private_clean += 1
+    if dirty:
+        stats.pss_dirty_bytes += share
+    if entry & PTE_ANON:
+        stats.anonymous += 1
+        if not dirty:
+            stats.lazyfree += 1
+    if entry & A:
+        stats.referenced += 1
+    if entry & SOFT_DIRTY:
+        stats.soft_dirty += 1
+
+
+# show_smap_vma_flags, in the order of its table
+MNEMONICS = (
+    (vm.READ, "rd"), (vm.WRITE, "wr"), (vm.EXEC, "ex"), (vm.SHARED, "sh"), (vm.MAYREAD, "mr"), (vm.MAYWRITE, "mw"),
+    (vm.MAYEXEC, "me"), (vm.MAYSHARE, "ms"), (vm.GROWSDOWN, "gd"), (vm.PFNMAP, "pf"), (vm.LOCKED, "lo"),
+    (vm.IO, "io"), (vm.SEQ_READ, "sr"), (vm.RAND_READ, "rr"), (vm.DONTCOPY, "dc"), (vm.DONTEXPAND, "de"),
+    (vm.LOCKONFAULT, "lf"), (vm.ACCOUNT, "ac"), (vm.NORESERVE, "nr"), (vm.HUGETLB, "ht"), (vm.SYNC, "sf"),
+    (vm.WIPEONFORK, "wf"), (vm.DONTDUMP, "dd"), (vm.SOFTDIRTY, "sd"), (vm.MIXEDMAP, "mm"), (vm.HUGEPAGE, "hg"),
+    (vm.NOHUGEPAGE, "nh"), (vm.MERGEABLE, "mg"), (vm.DROPPABLE, "dp"), (vm.SEALED, "sl"),
+)  # fmt: skip
+
+
+def vm_flags(vma: Vma) -> str:
+    """The VmFlags line of smaps, each word followed by a space."""
+    return "".join(f"{word} " for bit, word in MNEMONICS if vma.flags & bit)
