@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import functools
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -35,8 +36,8 @@ COMMON = (
     "-g",
     "-fno-omit-frame-pointer",
     "-fno-delete-null-pointer-checks",
-    f"-ffile-prefix-map={GUEST}=guest",
-    "-I.",
+    f"-ffile-prefix-map={ROOT}=.",
+    "-Iguest",
     "-Wall",
     "-Wextra",
     "-Wno-unknown-warning-option",
@@ -206,7 +207,24 @@ def _command(source: Path, kind: Kind) -> list[str]:
         raise Unavailable(f"{kind.name} has no C++ compiler")
     if compiler[: len(ZIG)] == ZIG and not _zig_version():
         compiler = ("musl-gcc",)  # the stand-in: `missing` has seen that it is there
-    return [*compiler, *COMMON, *kind.before, str(source.relative_to(GUEST)), *kind.after]
+    return [*compiler, *COMMON, *kind.before, str(source.relative_to(ROOT)), *kind.after]
+
+
+def _zig_folders() -> dict[str, str]:
+    """Zig's caches and its libraries, all below ROOT: the paths that it writes into libc's debug information are then
+    relative, and the same in every clone."""
+    folder = (BUILD / "zig").relative_to(ROOT)
+    spec = importlib.util.find_spec("ziglang")
+    if spec is None or spec.origin is None:
+        return {}
+    (BUILD / "zig").mkdir(parents=True, exist_ok=True)
+    with _locked(BUILD / "zig" / "lib.lock"):
+        link, target = BUILD / "zig" / "lib", Path(spec.origin).parent / "lib"
+        if not link.is_symlink() or link.readlink() != target:
+            link.unlink(missing_ok=True)
+            link.symlink_to(target)
+    cache = str(folder / "cache")
+    return {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache, "ZIG_LIB_DIR": str(folder / "lib")}
 
 
 def _key(source: Path, command: list[str]) -> str:
@@ -245,11 +263,9 @@ def build_source(source: Path, kind: Kind, output: Path) -> Path:
     with _locked(output.with_suffix(".lock")):
         if output.exists() and key_file.exists() and key_file.read_text() == key:
             return output
-        zig_cache = {"ZIG_GLOBAL_CACHE_DIR": str(BUILD / "zig"), "ZIG_LOCAL_CACHE_DIR": str(BUILD / "zig")}
         scratch = output.with_suffix(".new")
-        subprocess.run(
-            [*command, "-o", str(scratch)], cwd=GUEST, env={**os.environ, **zig_cache, "LC_ALL": "C"}, check=True
-        )
+        environment = {**os.environ, **_zig_folders(), "LC_ALL": "C"}
+        subprocess.run([*command, "-o", str(scratch)], cwd=ROOT, env=environment, check=True)
         scratch.replace(output)
         key_file.write_text(key)
     return output
