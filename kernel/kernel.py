@@ -18,6 +18,7 @@ from kernel.fs.vfs import Vfs
 from kernel.mm.fault import Fault, handle_mm_fault
 from kernel.mm.frames import Frames, OutOfMemory
 from kernel.probes import Probes
+from kernel.procfs.mount import mount_procfs
 from kernel.rlimit import Rlimits
 from kernel.syscalls import load
 from kernel.syscalls.table import dispatch
@@ -67,6 +68,7 @@ class Kernel:
         self.outcome = Outcome.RUNNING
         self.why = ""  # of a DEADLOCK: who waits for what
         self.current = self._first_task()
+        mount_procfs(system, lambda: self.current)
         self._nr: int | None = None  # the syscall that `current` is leaving the kernel from
         self._fault = Fault.OK
 

@@ -1,0 +1,186 @@
+"""/proc and /sys put together and mounted: the registered texts, and the directories that follow the tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernel.fs.dentry import full_name
+from kernel.fs.vfs import PROC as PROC_MINOR
+from kernel.fs.vfs import SYSFS as SYSFS_MINOR
+from kernel.procfs import pid, status, sysctl, sysfs, system  # noqa: F401  (they enter their texts)
+from kernel.procfs.registry import PID, PROC, SYS, PidFile, SystemFile
+from kernel.procfs.tree import Content, Folder, Link, Node, PseudoFs, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kernel.fs.dentry import Path
+    from kernel.task.system import System
+    from kernel.task.task import Task
+
+PROC_SUPER_MAGIC, SYSFS_MAGIC = 0x9FA0, 0x62656572
+
+
+def mount_procfs(machine: System, current: Callable[[], Task]) -> None:
+    """Mount /proc and /sys; `current` is the task that looks (for /proc/self)."""
+    vfs = machine.vfs
+    proc = PseudoFs("proc", PROC_SUPER_MAGIC, PROC_MINOR, vfs.now, ProcRoot(machine, current))
+    vfs.mount(proc, proc.root, b"/proc", "proc")
+    tree = Folder()
+    for path, entry in SYS.items():
+        tree.put(path, _system_text(machine, entry, size=4096))
+    _per_cpu_and_node(machine, tree)
+    sys = PseudoFs("sysfs", SYSFS_MAGIC, SYSFS_MINOR, vfs.now, tree)
+    vfs.mount(sys, sys.root, b"/sys", "sysfs")
+
+
+def _per_cpu_and_node(machine: System, tree: Folder) -> None:
+    """The folders that the config counts: cpuN, nodeN."""
+    config = machine.config
+    for cpu in range(config.cpus):
+        tree.put(f"{sysfs.CPU}/cpu{cpu}/topology/core_id", _fixed(str(cpu)))
+    for node in range(config.nodes):
+        cpus = config.cpus if node == 0 else 0
+        tree.put(f"{sysfs.NODE}/node{node}/cpulist", _fixed(status.span(cpus) if cpus else ""))
+        tree.put(f"{sysfs.NODE}/node{node}/cpumap", _fixed(f"{(1 << cpus) - 1:x}"))
+        distances = " ".join("10" if other == node else "20" for other in range(config.nodes))
+        tree.put(f"{sysfs.NODE}/node{node}/distance", _fixed(distances))
+        tree.put(f"{sysfs.NODE}/node{node}/meminfo", _node_meminfo(machine, node))
+
+
+def _fixed(text: str) -> Text:
+    return Text(lambda: text.encode() + b"\n", size=4096)
+
+
+def _node_meminfo(machine: System, node: int) -> Text:
+    return Text(lambda: sysfs.node_meminfo(machine, node).encode(), size=4096)
+
+
+def _bytes(content: str | Content) -> Content:
+    return content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+
+
+def _system_text(machine: System, entry: SystemFile, size: int = 0) -> Text:
+    store = None if entry.store is None else lambda data: entry.store(machine, data)  # type: ignore[misc]
+    return Text(lambda: _bytes(entry.make(machine)), entry.mode, store=store, size=size)
+
+
+class ProcRoot(Folder):
+    """/proc: the registered texts, self and thread-self, and a folder for each process."""
+
+    def __init__(self, machine: System, current: Callable[[], Task]) -> None:
+        super().__init__()
+        self.machine = machine
+        for path, entry in PROC.items():
+            self.put(path, _system_text(machine, entry))
+        self.put("mounts", Link(lambda: b"self/mounts"))
+        self.put("self", Link(lambda: b"%d" % current().pid))
+        self.put("thread-self", Link(lambda: b"%d/task/%d" % (current().pid, current().tid)))
+
+    def names(self) -> list[bytes]:
+        return [*self.entries, *(b"%d" % number for number in sorted(self.machine.processes))]
+
+    def find(self, name: bytes) -> Node | None:
+        task = _task_named(self.machine, name)
+        if task is None:
+            return super().find(name)
+        return PidFolder(task, threads=True)
+
+
+def _task_named(machine: System, name: bytes) -> Task | None:
+    if not name.isdigit() or name.startswith(b"0") or len(name) > 10:
+        return None
+    return machine.tasks.get(int(name))
+
+
+class PidFolder(Folder):
+    """/proc/[pid], or /proc/[pid]/task/[tid] (without `threads`)."""
+
+    def __init__(self, task: Task, *, threads: bool) -> None:
+        def owner() -> tuple[int, int]:
+            cred = task.process.cred
+            return (cred.euid, cred.egid) if task.process.dumpable == 1 else (0, 0)
+
+        super().__init__(owner=owner)
+        for name, entry in PID.items():
+            self.put(name, _pid_text(task, entry, owner))
+        self.put("cwd", Link(lambda: _name(task, task.fs.cwd), lambda: task.fs.cwd, owner=owner))
+        self.put("root", Link(lambda: _name(task, task.fs.root), lambda: task.fs.root, owner=owner))
+        self.put("exe", Link(lambda: _exe(task), lambda: task.process.exe, owner=owner))
+        self.put("fd", FdFolder(task, owner))
+        self.put("fdinfo", FdInfoFolder(task, owner))
+        if threads:
+            self.put("task", TaskFolder(task, owner))
+
+
+def _pid_text(task: Task, entry: PidFile, owner: Callable[[], tuple[int, int]]) -> Text:
+    store = None if entry.store is None else lambda data: entry.store(task, data)  # type: ignore[misc]
+    return Text(lambda: _bytes(entry.make(task)), entry.mode, owner, store)
+
+
+def _name(task: Task, path: Path) -> bytes:
+    return full_name(path, task.system.vfs.root)
+
+
+def _exe(task: Task) -> bytes:
+    exe = task.process.exe
+    return b"" if exe is None else _name(task, exe)
+
+
+class FdFolder(Folder):
+    """/proc/[pid]/fd: a magic link for each descriptor; its mode says how it is open."""
+
+    def __init__(self, task: Task, owner: Callable[[], tuple[int, int]]) -> None:
+        super().__init__(mode=0o500, owner=owner)
+        self.task = task
+
+    @property
+    def size(self) -> int:
+        return len(self.task.files.fds())
+
+    def names(self) -> list[bytes]:
+        return [b"%d" % fd for fd in self.task.files.fds()]
+
+    def find(self, name: bytes) -> Node | None:
+        file = self.task.files.find(int(name)) if name.isdigit() and len(name) < 10 else None
+        if file is None:
+            return None
+        mode = (0o500 if file.readable else 0) | (0o300 if file.writable else 0)
+        return Link(lambda: _name(self.task, file.path), lambda: file.path, mode, self.owner)
+
+
+class FdInfoFolder(FdFolder):
+    """/proc/[pid]/fdinfo."""
+
+    def __init__(self, task: Task, owner: Callable[[], tuple[int, int]]) -> None:
+        super().__init__(task, owner)
+        self.mode = self.mode & ~0o7777 | 0o555
+
+    @property
+    def size(self) -> int:
+        return 0
+
+    def find(self, name: bytes) -> Node | None:
+        file = self.task.files.find(int(name)) if name.isdigit() and len(name) < 10 else None
+        if file is None:
+            return None
+        flags = file.flags | (0o2000000 if int(name) in self.task.files.cloexec else 0)
+        text = f"pos:\t{file.pos}\nflags:\t0{flags:o}\nmnt_id:\t{file.path.mount.id}\nino:\t{file.inode.ino}\n"
+        return Text(text.encode, owner=self.owner)
+
+
+class TaskFolder(Folder):
+    """/proc/[pid]/task."""
+
+    def __init__(self, task: Task, owner: Callable[[], tuple[int, int]]) -> None:
+        super().__init__(owner=owner)
+        self.process = task.process
+
+    def names(self) -> list[bytes]:
+        return [b"%d" % task.tid for task in self.process.tasks]
+
+    def find(self, name: bytes) -> Node | None:
+        for task in self.process.tasks:
+            if b"%d" % task.tid == name:
+                return PidFolder(task, threads=False)
+        return None

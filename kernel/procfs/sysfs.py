@@ -1,0 +1,57 @@
+"""/sys: what allocators and C libraries ask of it: huge pages, processors, memory nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernel.procfs.registry import sys_file
+from kernel.procfs.status import span
+from kernel.procfs.system import memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kernel.task.system import System
+
+THP = "kernel/mm/transparent_hugepage"
+HUGE = "kernel/mm/hugepages/hugepages-2048kB"
+CPU, NODE = "devices/system/cpu", "devices/system/node"
+
+
+def _entry(path: str, text: Callable[[System], object], mode: int = 0o444) -> None:
+    sys_file(path, mode)(lambda system: f"{text(system)}\n")
+
+
+def _constant(path: str, text: str, mode: int = 0o444) -> None:
+    _entry(path, lambda _: text, mode)
+
+
+_constant(f"{THP}/enabled", "always madvise [never]", 0o644)
+_constant(f"{THP}/defrag", "always defer defer+madvise [madvise] never", 0o644)
+_constant(f"{THP}/shmem_enabled", "always within_size advise [never] deny force", 0o644)
+_constant(f"{THP}/hpage_pmd_size", "2097152")
+_constant(f"{THP}/use_zero_page", "1", 0o644)
+for _name in ("nr_hugepages", "free_hugepages"):
+    _entry(f"{HUGE}/{_name}", lambda system: system.frames.commit.hugetlb_pages // 512, 0o644)
+for _name in ("nr_overcommit_hugepages", "resv_hugepages", "surplus_hugepages"):
+    _constant(f"{HUGE}/{_name}", "0", 0o644)
+
+for _name in ("online", "possible", "present"):
+    _entry(f"{CPU}/{_name}", lambda system: span(system.config.cpus))
+_constant(f"{CPU}/offline", "")
+_constant(f"{CPU}/isolated", "")
+_constant(f"{CPU}/kernel_max", "255")
+for _name in ("online", "possible", "has_memory", "has_normal_memory"):
+    _entry(f"{NODE}/{_name}", lambda system: span(system.config.nodes))
+_constant(f"{NODE}/has_cpu", "0")
+
+MEMINFO = ("MemTotal", "MemFree")
+
+
+def node_meminfo(system: System, node: int) -> str:
+    """/sys/devices/system/node/nodeN/meminfo: RAM is divided evenly, node 0 has what is used."""
+    pages, nodes = memory(system), system.config.nodes
+    total = pages["MemTotal"] // nodes
+    free = max(0, total - (pages["MemTotal"] - pages["MemFree"])) if node == 0 else total
+    lines = {"MemTotal": total, "MemFree": free, "MemUsed": total - free}
+    return "".join(f"Node {node} {name + ':':<15}{value * 4:8d} kB\n" for name, value in lines.items())
