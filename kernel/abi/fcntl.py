@@ -62,7 +62,7 @@ class At(Flags, prefix="AT_"):
 
 
 class FcntlCmd(
-    Option, prefix="F_", later="GET_RW_HINT SET_RW_HINT GET_FILE_RW_HINT SET_FILE_RW_HINT GETOWNER_UIDS"
+    Option, prefix="F_", later="GET_RW_HINT SET_RW_HINT GET_FILE_RW_HINT SET_FILE_RW_HINT"
 ):
     DUPFD = 0
     GETFD = 1

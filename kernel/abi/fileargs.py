@@ -61,16 +61,18 @@ OpenFlags = Annotated[int, Worded(open_flags, U32)]
 StatusFlags = Annotated[int, Worded(OpenBits.text, U32)]  # pipe2, dup3, eventfd2: no access mode
 
 
+def makes_file(flags: int) -> bool:
+    """O_CREAT or __O_TMPFILE: the mode matters."""
+    return bool(flags & (Open.CREAT | 0o20000000))
+
+
 class OpenModeKind(Kind):
     """open's mode: printed only where it is used."""
 
     decode = U16
 
     def show(self, call: Call, value: int) -> str | None:
-        flags = call.arg("flags")
-        if flags & Open.CREAT or flags & Open.TMPFILE == Open.TMPFILE or flags & 0o20000000:
-            return octal(value)
-        return None
+        return octal(value) if makes_file(call.arg("flags")) else None
 
 
 OpenMode = Annotated[int, OpenModeKind()]
@@ -228,3 +230,11 @@ class Rwf(Flags, prefix="RWF_", later="NOAPPEND ATOMIC DONTCACHE"):
 
 
 RwfFlags = Annotated[int, Bits(Rwf, S32)]
+
+
+class Xattr(Flags, prefix="XATTR_"):
+    CREATE = 1
+    REPLACE = 2
+
+
+XattrFlags = Annotated[int, Bits(Xattr, S32)]

@@ -63,8 +63,8 @@ class FdSetKind(Kind):
     """One of select's three sets, as asked for: `[0 3]`."""
 
     def show(self, call: Call, value: int) -> str:
-        if not value:
-            return "NULL"
+        if not value or not 0 < call.args[0] <= 1 << 20:
+            return pointer(value)
         try:
             return f"[{fd_set(call, value)}]"
         except LinuxError:

@@ -5,7 +5,7 @@ Annotations must stay real objects here: `@struct` reads them.
 
 from typing import Annotated
 
-from kernel.abi.fcntl import Lock, Poll, Seek, StatxAttr, StatxMask
+from kernel.abi.fcntl import Lock, Poll, Seek
 from kernel.abi.layout import (
     I16,
     I32,
@@ -25,7 +25,12 @@ from kernel.abi.layout import (
 )
 from kernel.abi.limits import RLIM_INFINITY
 from kernel.abi.signal import SIG_DFL, SIG_IGN, Sa, Ss, sigset_text
-from kernel.abi.text import device, mode_text, quote
+from kernel.abi.statstructs import OpenHow as OpenHow
+from kernel.abi.statstructs import Stat as Stat
+from kernel.abi.statstructs import Statfs as Statfs
+from kernel.abi.statstructs import Statx as Statx
+from kernel.abi.statstructs import StatxTimestamp as StatxTimestamp
+from kernel.abi.text import quote
 
 
 @struct
@@ -70,93 +75,6 @@ class Tms(Layout):
 class Iovec(Layout):
     iov_base: Ptr
     iov_len: U64
-
-
-@struct
-class Stat(Layout):
-    """stat(2); st_rdev is printed in place of st_size for devices."""
-
-    st_dev: U64
-    st_ino: U64
-    st_nlink: U64
-    st_mode: U32
-    st_uid: U32
-    st_gid: U32
-    _pad: U32
-    st_rdev: U64
-    st_size: I64
-    st_blksize: I64
-    st_blocks: I64
-    st_atime: I64
-    st_atime_nsec: U64
-    st_mtime: I64
-    st_mtime_nsec: U64
-    st_ctime: I64
-    st_ctime_nsec: U64
-    _reserved: Annotated[bytes, Chars(24)]
-
-    def text(self) -> str:
-        is_device = self.st_mode & 0o170000 in (0o020000, 0o060000)
-        last = f"st_rdev={device(self.st_rdev)}" if is_device else f"st_size={self.st_size}"
-        return f"{{st_mode={mode_text(self.st_mode)}, {last}, ...}}"
-
-
-@struct
-class StatxTimestamp(Layout):
-    tv_sec: I64
-    tv_nsec: U32
-    _reserved: I32
-
-
-@struct
-class Statx(Layout):
-    stx_mask: U32
-    stx_blksize: U32
-    stx_attributes: U64
-    stx_nlink: U32
-    stx_uid: U32
-    stx_gid: U32
-    stx_mode: U16
-    _pad: U16
-    stx_ino: U64
-    stx_size: U64
-    stx_blocks: U64
-    stx_attributes_mask: U64
-    stx_atime: StatxTimestamp
-    stx_btime: StatxTimestamp
-    stx_ctime: StatxTimestamp
-    stx_mtime: StatxTimestamp
-    stx_rdev_major: U32
-    stx_rdev_minor: U32
-    stx_dev_major: U32
-    stx_dev_minor: U32
-    stx_mnt_id: U64
-    stx_dio_mem_align: U32
-    stx_dio_offset_align: U32
-    _spare: Annotated[tuple[int, ...], Array(U64, 12)]
-
-    def text(self) -> str:
-        attributes = StatxAttr.text(self.stx_attributes)
-        return (
-            f"{{stx_mask={StatxMask.text(self.stx_mask)}, stx_attributes={attributes}, "
-            f"stx_mode={mode_text(self.stx_mode)}, stx_size={self.stx_size}, ...}}"
-        )
-
-
-@struct
-class Statfs(Layout):
-    f_type: I64
-    f_bsize: I64
-    f_blocks: U64
-    f_bfree: U64
-    f_bavail: U64
-    f_files: U64
-    f_ffree: U64
-    f_fsid: Annotated[tuple[int, ...], Array(I32, 2)]
-    f_namelen: I64
-    f_frsize: I64
-    f_flags: I64
-    _spare: Annotated[tuple[int, ...], Array(I64, 4)]
 
 
 def _handler(value: int) -> str:
@@ -408,13 +326,6 @@ class SchedParam(Layout):
 
 
 @struct
-class OpenHow(Layout):
-    flags: U64
-    mode: U64
-    resolve: U64
-
-
-@struct
 class Utimbuf(Layout):
     actime: I64
     modtime: I64
@@ -430,7 +341,15 @@ class RseqArea(Layout):
     mm_cid: U32
 
 
+_CAP_VERSIONS = {0x19980330: "_LINUX_CAPABILITY_VERSION_1", 0x20071026: "_LINUX_CAPABILITY_VERSION_2",
+                 0x20080522: "_LINUX_CAPABILITY_VERSION_3"}  # fmt: skip
+
+
+def _cap_version(value: int) -> str:
+    return _CAP_VERSIONS.get(value) or f"{hex(value) if value else '0'} /* _LINUX_CAPABILITY_VERSION_??? */"
+
+
 @struct
 class CapHeader(Layout):
-    version: X32
+    version: Annotated[int, Scalar("I", _cap_version)]
     pid: I32

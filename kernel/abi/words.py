@@ -6,6 +6,7 @@ from typing import Annotated
 
 from kernel.abi.args import Call, Kind, number, pointer
 from kernel.abi.errno import LinuxError
+from kernel.abi.limits import NGROUPS_MAX
 
 
 class OutWord(Kind):
@@ -27,6 +28,17 @@ class OutWord(Kind):
         return f"[{pointer(word & (1 << 8 * self.size) - 1)}]" if self.hexadecimal else f"[{word}]"
 
 
+class InWord(Kind):
+    """A pointer to one signed 64-bit integer that the call reads first: `[3]`."""
+
+    def show(self, call: Call, value: int) -> str:
+        try:
+            return f"[{number(call, value, 8)}]" if value else "NULL"
+        except LinuxError:
+            return hex(value)
+
+
+InLong = Annotated[int, InWord()]
 OutInt = Annotated[int, OutWord(4)]
 OutLong = Annotated[int, OutWord(8)]
 OutPointer = Annotated[int, OutWord(8, hexadecimal=True)]
@@ -39,7 +51,8 @@ class InIds(Kind):
         self.count = count
 
     def show(self, call: Call, value: int) -> str:
-        return _ids(call, value, call.arg(self.count))
+        count = call.arg(self.count)
+        return pointer(value) if not 0 < count <= NGROUPS_MAX else _ids(call, value, count)
 
 
 class OutIdsKind(Kind):

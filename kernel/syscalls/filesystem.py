@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.abi.args import Addr, DirFd, Fd, In, Out, Path, Size, UInt
+from kernel.abi.args import DirFd, Fd, In, Out, Path, Size, UInt
 from kernel.abi.errno import (
     E2BIG,
     EAGAIN,
@@ -20,6 +20,7 @@ from kernel.abi.fcntl import AT_FDCWD, Open, Poll
 from kernel.abi.fileargs import OffPointer
 from kernel.abi.limits import MAX_RW_COUNT
 from kernel.abi.structs import OpenHow, Statfs
+from kernel.abi.words import InLong
 from kernel.fs.namei import TMPFILE
 from kernel.fs.path import BENEATH, CACHED, IN_ROOT, NO_MAGICLINKS, NO_SYMLINKS, NO_XDEV
 from kernel.syscalls.file import VALID_OPEN, find, getname, open_at
@@ -180,7 +181,7 @@ def _offset_at(task: Task, va: int, file: File) -> int:
 
 @syscall
 def copy_file_range(
-    task: Task, fd_in: Fd, off_in: Addr, fd_out: Fd, off_out: Addr, size: Size, flags: UInt
+    task: Task, fd_in: Fd, off_in: InLong, fd_out: Fd, off_out: InLong, size: Size, flags: UInt
 ) -> int:
     """copy_file_range(2): between regular files."""
     source, goal = task.files.get(fd_in), task.files.get(fd_out)

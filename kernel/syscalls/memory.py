@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from kernel.abi.args import Addr, Fd, Hex, Int, Size, UInt, ULong, XOff
 from kernel.abi.errno import EACCES, EEXIST, EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, EOVERFLOW, EPERM, LinuxError
-from kernel.abi.fileargs import OpenFlags
 from kernel.abi.limits import RLIMIT_MEMLOCK, TASK_SIZE, U64
 from kernel.abi.memargs import NewAddr, PkeyRights
 from kernel.abi.mman import (
@@ -21,6 +20,7 @@ from kernel.abi.mman import (
     Prot,
     ProtFlags,
 )
+from kernel.abi.taskargs import UffdFlags
 from kernel.mm import map as mm_map
 from kernel.mm import vma as vm
 from kernel.mm.advise import checked_end, do_madvise
@@ -353,6 +353,6 @@ def map_shadow_stack(task: Task, addr: Addr, size: Size, flags: UInt) -> int:
 
 
 @syscall
-def userfaultfd(task: Task, flags: OpenFlags) -> int:
+def userfaultfd(task: Task, flags: UffdFlags) -> int:
     """userfaultfd(2), as where CONFIG_USERFAULTFD is off."""
     raise LinuxError(ENOSYS, "faults are not delivered to user space")

@@ -19,7 +19,17 @@ from kernel.abi.errno import (
 from kernel.abi.fcntl import AT_FDCWD, At
 from kernel.abi.limits import MAX_ARG_STRLEN, NGROUPS_MAX
 from kernel.abi.structs import CapHeader
-from kernel.abi.taskargs import Argv, Envp, IdType, IdTypeChoice, OutRusage, WaitOptions, WaitStatus
+from kernel.abi.taskargs import (
+    Argv,
+    CapData,
+    Envp,
+    IdType,
+    IdTypeChoice,
+    OutCapData,
+    OutRusage,
+    WaitOptions,
+    WaitStatus,
+)
 from kernel.abi.words import InIds, OutIds, OutInt, OutSiginfo
 from kernel.fs.dentry import Path as Place
 from kernel.syscalls.file import getname, walk_from
@@ -285,7 +295,7 @@ def setgroups(task: Task, size: Int, list: Annotated[int, InIds("size")]) -> int
 
 
 @syscall
-def capget(task: Task, header: In[CapHeader], data: Addr) -> int:
+def capget(task: Task, header: In[CapHeader], data: OutCapData) -> int:
     """capget(2): root has all capabilities, others none."""
     words, pid = _cap_header(task, header, data)
     if not words:
@@ -311,7 +321,7 @@ def _cap_header(task: Task, header: int, data: int) -> tuple[int, int]:
 
 
 @syscall(partly="capabilities are all or none: only the set that the process has is accepted")
-def capset(task: Task, header: In[CapHeader], data: Addr) -> int:
+def capset(task: Task, header: In[CapHeader], data: CapData) -> int:
     """capset(2)."""
     words, pid = _cap_header(task, header, data)
     if pid not in (0, task.pid):

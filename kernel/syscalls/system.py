@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from kernel.abi.args import Hex, In, InBuf, Int, Out, Pid, RandomBuf, Size
+from kernel.abi.args import In, InBuf, Int, Out, Pid, RandomBuf, Size
 from kernel.abi.errno import EACCES, EFAULT, EINVAL, EPERM, ESRCH, LinuxError
 from kernel.abi.limits import HOST_NAME_MAX, MAX_RW_COUNT, RLIM_NLIMITS, RLIMIT_NOFILE, TASK_SIZE, RlimitChoice
 from kernel.abi.sched import Grnd, GrndFlags, Rusage, RusageChoice
 from kernel.abi.structs import Rlimit64, Sysinfo, Timeval, Utsname
 from kernel.abi.structs import Rusage as RusageStruct
-from kernel.abi.taskargs import Prio, PrioChoice
+from kernel.abi.taskargs import Personality, PersonalityResult, Prio, PrioChoice
 from kernel.mm.mm import MAJ_FLT, MIN_FLT
 from kernel.mm.uaccess import copy_to_user_partial
 from kernel.syscalls.table import syscall
@@ -187,8 +187,8 @@ def _nice_target(task: Task, which: int, who: int) -> Process:
 # what a process may say about itself
 
 
-@syscall
-def personality(task: Task, personality: Hex) -> int:
+@syscall(result=PersonalityResult)
+def personality(task: Task, personality: Personality) -> int:
     """personality(2): the one before. Of the bits, those about memory layout count at the next execve."""
     process, old = task.process, task.process.personality
     personality &= 0xFFFFFFFF

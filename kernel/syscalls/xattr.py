@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from kernel.abi.args import CString, Fd, InBuf, Int, OutBuf, Path, Size
+from kernel.abi.args import CString, Fd, InBuf, OutBuf, Path, Size
 from kernel.abi.errno import (
     E2BIG,
     EEXIST,
@@ -18,6 +18,7 @@ from kernel.abi.errno import (
     LinuxError,
 )
 from kernel.abi.fcntl import AT_FDCWD
+from kernel.abi.fileargs import XattrFlags
 from kernel.fs.inode import MAY_READ, MAY_WRITE, check_permission, owns
 from kernel.fs.namei import want_write
 from kernel.syscalls.file import find
@@ -127,19 +128,19 @@ OutValue = Annotated[int, OutBuf()]
 
 
 @syscall
-def setxattr(task: Task, pathname: Path, name: XattrName, value: Value, size: Size, flags: Int) -> int:
+def setxattr(task: Task, pathname: Path, name: XattrName, value: Value, size: Size, flags: XattrFlags) -> int:
     """setxattr(2)."""
     return _set(task, find(task, AT_FDCWD, pathname), name, value, size, flags)
 
 
 @syscall
-def lsetxattr(task: Task, pathname: Path, name: XattrName, value: Value, size: Size, flags: Int) -> int:
+def lsetxattr(task: Task, pathname: Path, name: XattrName, value: Value, size: Size, flags: XattrFlags) -> int:
     """lsetxattr(2)."""
     return _set(task, find(task, AT_FDCWD, pathname, follow=False), name, value, size, flags)
 
 
 @syscall
-def fsetxattr(task: Task, fd: Fd, name: XattrName, value: Value, size: Size, flags: Int) -> int:
+def fsetxattr(task: Task, fd: Fd, name: XattrName, value: Value, size: Size, flags: XattrFlags) -> int:
     """fsetxattr(2)."""
     return _set(task, task.files.get(fd).path, name, value, size, flags)
 
