@@ -140,7 +140,7 @@ def try_it(image: Path, entrypoint: list[str]) -> int:
     program = image / "prog"
     source = program.with_suffix(".c")
     source.write_text('#include <stdio.h>\nint main(void) { puts("hello from the image"); return 7; }\n')
-    target = ["-target", "x86_64-linux-musl", "-static", "-O2", "-o", program, source]
+    target = ["-target", "x86_64-linux-musl", "-static", "-O2", "-o", str(program), str(source)]
     run(sys.executable, "-m", "ziglang", "cc", *target)
     done = in_chroot(image, [*entrypoint, "run", "-q", "--stats", "/prog"], check=False)
     ok = done.returncode == 7 and done.stdout == "hello from the image\n"

@@ -15,7 +15,7 @@ import toolchain
 
 REPO = Path(__file__).resolve().parent.parent
 README = (REPO / "README.md").read_text()
-HEAVY = ("numpy", "rich", "capstone", "pyarrow", "elftools")
+HEAVY = ("numpy", "rich", "capstone", "pyarrow")
 
 
 def fenced(marker: str) -> str:
@@ -99,7 +99,7 @@ def test_the_dockerfile_has_only_steps_that_the_image_check_can_take() -> None:
 
 @pytest.mark.slow
 def test_a_wheel_runs_a_guest_where_there_is_no_compiler(tmp_path: Path, hello: Path) -> None:
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", tmp_path]
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
     source = tmp_path / "source"
     for part in ("emu", "kernel"):
         shutil.copytree(REPO / part, source / part, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
@@ -116,7 +116,7 @@ def test_a_wheel_runs_a_guest_where_there_is_no_compiler(tmp_path: Path, hello: 
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site, wheel], check=True
     )
     home = {"HOME": str(tmp_path), "PATH": "/nonexistent"}
-    run = [tmp_path / "venv/bin/python", "-m", "emu", "run", "-q", hello]
+    run = [str(tmp_path / "venv/bin/python"), "-m", "emu", "run", "-q", str(hello)]
     done = subprocess.run(run, cwd=tmp_path, env=home, capture_output=True, text=True, timeout=60)
     native = subprocess.run([hello], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (native.returncode, native.stdout), done.stderr
