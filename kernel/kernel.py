@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from kernel.abi.errno import LinuxError
 from kernel.abi.signal import SIGBUS, SIGKILL, SIGSEGV
+from kernel.abi.taskargs import execve_text
 from kernel.cpu import Access, Trap, TrapKind
 from kernel.fs.fdtable import FdTable
 from kernel.fs.stream import NullStream
@@ -21,7 +22,7 @@ from kernel.probes import Probes
 from kernel.procfs.mount import mount_procfs
 from kernel.rlimit import Rlimits
 from kernel.syscalls import load
-from kernel.syscalls.table import dispatch
+from kernel.syscalls.table import dispatch, started
 from kernel.task import delivery, exit, signal, timer, traps
 from kernel.task.exec import execve
 from kernel.task.oom import kill_message
@@ -96,6 +97,8 @@ class Kernel:
         vfs = self.system.vfs
         path = self._there(name) or vfs.write_file(name, image, 0o755)
         execve(self.current, path, execfn or name, argv, envp, vfs.find)
+        environ = self.cpu.read_regs().rsp + 8 * (len(argv) + 2)
+        started(self.current, execve_text(execfn or name, argv, environ, len(envp)))
 
     # the two hot ways in, called while the CPU runs
 

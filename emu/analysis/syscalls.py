@@ -49,7 +49,7 @@ class SyscallCounts:
         rows = self.rows()
         if not rows:
             return ""
-        calls, errors, ns = (sum(row[column] for row in rows) for column in (2, 3, 4))
+        calls, errors, ns = sum(row.calls for row in rows), sum(row.errors for row in rows), sum(row.ns for row in rows)
         width = (
             max(11, len(f"{ns / 1e9:.6f}")),
             max(11, *(len(str(row.ns // row.calls // 1000)) for row in rows)),
@@ -64,7 +64,8 @@ class SyscallCounts:
                 f"{count.calls:>{width[2]}} {count.errors or '':>{width[3]}} {count.name}"
             )
 
-        head = f"% time {'seconds':>{width[0]}} {'usecs/call':>{width[1]}} {'calls':>{width[2]}} {'errors':>{width[3]}} syscall"
+        titles = zip(("seconds", "usecs/call", "calls", "errors"), width, strict=True)
+        head = f"% time {' '.join(title.rjust(w) for title, w in titles)} syscall"
         body = [line(100.0 * row.ns / ns if ns else 0.0, row) for row in rows]
         total = line(100.0, Count(-1, "total", calls, errors, ns))
         return "\n".join([head, rule, *body, rule, total]) + "\n"

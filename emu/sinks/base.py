@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Sink(Protocol):
-    """A writer of events. One that cannot write raises OSError; whoever feeds it drops it then, and the guest goes on."""
+    """A writer of events. One that cannot write raises OSError: it is dropped then, and the guest goes on."""
 
     def write(self, event: object, /) -> None:
         """Take one event. Kinds it does not know are none of its business."""

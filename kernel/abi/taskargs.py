@@ -417,11 +417,10 @@ class CapDataKind(Kind):
             raw = call.user(value, 12 * halves)
         except LinuxError:
             return hex(value)
-        words = []
-        for i, name in enumerate(("effective", "permitted", "inheritable")):
-            mask = sum(int.from_bytes(raw[at : at + 4], "little") << 32 * (at // 12) for at in range(4 * i, len(raw), 12))
-            words.append(f"{name}={_capabilities(mask)}")
-        return "{" + ", ".join(words) + "}"
+        words = [int.from_bytes(raw[at : at + 4], "little") for at in range(0, len(raw), 4)]
+        sets = [low | high << 32 for low, high in zip(words[:3], words[3:] or (0, 0, 0), strict=True)]
+        names = ("effective", "permitted", "inheritable")
+        return "{" + ", ".join(f"{name}={_capabilities(each)}" for name, each in zip(names, sets, strict=True)) + "}"
 
 
 def _capabilities(mask: int) -> str:

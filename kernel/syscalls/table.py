@@ -286,6 +286,14 @@ def _asleep(handler: Sleep, block: Block, trace: Trace | None) -> Sleep:
         raise
 
 
+def started(task: Task, text: str) -> None:
+    """The first program runs: as strace, begin the trace with the execve that nobody called."""
+    system = task.system
+    if system.probes.wants(SyscallExit):
+        now, nr = system.clock.monotonic_ns(), NR["execve"]
+        system.probes.emit(SyscallExit(now, task.tid, nr, "execve", (0,) * 6, text, "0", 0, None, "", 0))
+
+
 def _unknown(task: Task, nr: int, raw: tuple[int, ...]) -> int:
     """No handler: ENOSYS, said in the trace; the arguments are shown as they came."""
     system, name = task.system, NAME.get(nr)

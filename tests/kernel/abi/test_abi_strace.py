@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cases import CASES
-from replay import GOLDEN, build_recorder, differences, load, record
+from abi_cases import CASES
+from abi_replay import GOLDEN, build_recorder, differences, load, record
 
 import kernel.syscalls
 
@@ -28,4 +28,4 @@ def test_every_call_is_printed_as_the_strace_of_this_machine_prints_it(tmp_path:
 
 
 def test_the_recording_holds_the_cases() -> None:
-    assert len(load(GOLDEN)) == len(CASES), "run tests/kernel/abi/replay.py to record them anew"
+    assert len(load(GOLDEN)) == len(CASES), "run tests/kernel/abi/abi_replay.py to record them anew"

@@ -3,7 +3,7 @@
 # ruff: noqa: ARG005, E501
 from __future__ import annotations
 
-from replay import ARENA, AT_FDCWD, EDGE, Arena, Build
+from abi_replay import ARENA, AT_FDCWD, EDGE, Arena, Build
 
 M1 = -1
 PW = "/etc/passwd"

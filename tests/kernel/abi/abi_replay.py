@@ -190,7 +190,7 @@ def build_recorder(where: Path) -> Path | None:
 if __name__ == "__main__":  # record the golden file anew, on a machine with strace 6.1
     import tempfile
 
-    from cases import CASES
+    from abi_cases import CASES
 
     with tempfile.TemporaryDirectory() as folder:
         built = build_recorder(Path(folder))
