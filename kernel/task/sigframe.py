@@ -38,7 +38,7 @@ _ORDER = ("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rdi", "rsi", "r
           "rip", "rflags")  # fmt: skip
 
 AC, OF, DF, TF, SF, ZF, AF, PF, CF, RF = 1 << 18, 1 << 11, 1 << 10, 1 << 8, 1 << 7, 1 << 6, 1 << 4, 1 << 2, 1, 1 << 16
-FIX_EFLAGS = AC | OF | DF | TF | SF | ZF | AF | PF | CF | RF  # what rt_sigreturn may set
+FIX_EFLAGS = AC | OF | DF | TF | SF | ZF | AF | PF | CF  # what rt_sigreturn may set; RF would last one instruction
 MXCSR_MASK = 0xFFFF
 INIT_FPU = struct.pack("<H22xII", 0x37F, 0x1F80, MXCSR_MASK).ljust(FPSTATE_SIZE, b"\0")
 FP_XSTATE_MAGIC1 = 0x46505853
@@ -80,7 +80,7 @@ def push(task: Task, info: SigInfo, action: signal.SigAction, regs: Regs) -> boo
         UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS, 0,
         alt.sp, alt.flags, alt.size,
         *(getattr(regs, name) for name in _ORDER),
-        USER_CS, 0, 0, USER_DS,
+        task.cs, 0, 0, task.ss,
         task.trap_error, task.trap_nr, mask, task.cr2, fpstate,
         mask,
     )  # fmt: skip
@@ -95,6 +95,7 @@ def push(task: Task, info: SigInfo, action: signal.SigAction, regs: Regs) -> boo
     regs.rdi, regs.rsi, regs.rdx = info.sig, frame + _FRAME.size, frame + 8
     regs.rax, regs.rip, regs.rsp = 0, action.handler, frame
     regs.rflags &= ~(DF | RF | TF)
+    task.cs, task.ss = USER_CS, USER_DS
     cpu.write_fpu(INIT_FPU)
     return True
 
@@ -140,7 +141,8 @@ def restore(task: Task) -> int:
         task.system.note(task.tid, f"bad frame in rt_sigreturn at {frame:#x}: {error.why}")
         signal.force(task, kernel(SIGSEGV))
     else:
-        _check_return(task, regs, fields[24], fields[27])
+        strict = fields[1] & UC_STRICT_RESTORE_SS
+        _check_return(task, regs, fields[24] | 3, fields[27] | 3 if strict else USER_DS)
     cpu.write_regs(regs)
     return regs.rax
 
@@ -169,16 +171,17 @@ def _restore_fpu(task: Task, fpstate: int) -> None:
 
 def _check_return(task: Task, regs: Regs, cs: int, ss: int) -> None:
     """What IRET would refuse: segments that are no 64-bit user code and data, and a RIP that is not canonical."""
-    if cs | 3 != USER_CS:
-        why, error = f"code segment {cs:#x} is not 64-bit user code", cs & 0xFFFC
-    elif ss | 3 != USER_DS:
-        why, error = f"stack segment {ss:#x} is not user data", ss & 0xFFFC
+    if cs != USER_CS:
+        why, error = f"code segment {cs:#x} is not 64-bit user code", cs & 0xFFF8
+    elif ss != USER_DS:
+        why, error = f"stack segment {ss:#x} is not user data", ss & 0xFFF8
     elif not (regs.rip < 1 << 47 or regs.rip >= U64 + 1 - (1 << 47)):
         why, error = f"rip {regs.rip:#x} is not canonical", 0
     else:
         return
     task.system.note(task.tid, f"rt_sigreturn: {why}")
     task.trap_nr, task.trap_error = Vector.GP, error
+    task.cs, task.ss = cs, ss
     signal.force(task, kernel(SIGSEGV))
 
 

@@ -170,6 +170,8 @@ class Task:
     trap_nr: int = 0  # the last exception, as a signal frame shows it: vector, error code, address
     trap_error: int = 0
     cr2: int = 0
+    cs: int = 0x33  # the user's segments, but between a frame that restored others and the signal for that
+    ss: int = 0x2B
     ended: bool = False  # it will never run again
     pdeathsig: int = 0
     policy: int = 0  # SCHED_OTHER
