@@ -53,7 +53,7 @@ def examine(task: Task, info: SigInfo) -> Death:
         name=signame(info.sig),
         code=code,
         siginfo=info.text,
-        addr=info.addr if faulted else None,
+        addr=info.addr if faulted and info.sig in (SIGSEGV, SIGBUS) else None,
         meaning=_meaning(code, info, task),
         where=_where(task.mm, info.addr) if faulted and info.sig in (SIGSEGV, SIGBUS) else "",
         pc=pc,
@@ -144,5 +144,9 @@ def _backtrace(symbols: Symbols | None, body: _Body, task: Task) -> tuple[Call, 
     if symbols is None:
         return ()
     unwinder = Unwinder(symbols, body.peek)
-    frames = unwinder.frames(task.system.cpu.read_regs())
-    return tuple(Call(frame.pc, _place(symbols, frame.look), frame.how) for frame in frames)
+    frames = list(unwinder.frames(task.system.cpu.read_regs()))
+    calls = [Call(frame.pc, _place(symbols, frame.look), frame.how) for frame in frames]
+    for i, call in enumerate(calls[1:]):
+        if call.how == "signal":
+            calls[i] = calls[i]._replace(place="<where the signal handler returns to>")
+    return tuple(calls)

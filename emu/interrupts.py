@@ -7,23 +7,34 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ERESTARTSYS = 512  # what a syscall that a signal cut short returns inside the kernel
+
+
+def _nothing() -> None:
+    pass
 
 
 class Interrupts:
-    """One run's host signals. Within `with interrupts:` (main thread only) SIGINT, SIGTERM and SIGHUP are kept here
-    for the guest instead of ending us; a second one asks for a hard end, unless the run is interactive.
+    """One run's host signals and time limit. Within `with interrupts:` (main thread only) SIGINT, SIGTERM and SIGHUP
+    are kept here for the guest instead of ending us; a second one asks for a hard end, unless the run is interactive.
 
-    `wake_fd` becomes readable when one arrives, so that a select() on a guest's stdin returns.
+    The trap loop sets `stop` (make the CPU come back soon; called at any time, from any thread) and `give` (send the
+    guest a signal). `wake_fd` becomes readable when a signal arrives, so that a select() on a guest's stdin returns.
     """
 
     def __init__(self, timeout: float | None = None, *, catch: bool = True, interactive: bool = False) -> None:
-        self.deadline = None if timeout is None else time.monotonic() + timeout
-        self.arrived: list[int] = []  # not yet given to the guest
-        self.last = 0  # the latest of all
+        self.stop: Callable[[], None] = _nothing
+        self.give: Callable[[int], None] = lambda _: None
         self.hard = False
+        self.last = 0  # the latest signal of all
+        self._timeout = timeout
+        self._deadline: float | None = None
+        self._timer: threading.Timer | None = None
+        self._arrived: list[int] = []  # not yet given to the guest
         self._seen = 0
         self._interactive = interactive
         self._catch = catch and threading.current_thread() is threading.main_thread()
@@ -37,40 +48,56 @@ class Interrupts:
             for number in FORWARDED:
                 if signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays nohup
                     self._before.append((number, signal.signal(number, self._on_signal)))
+        if self._timeout is not None:
+            self._deadline = time.monotonic() + self._timeout
+            self._timer = threading.Timer(self._timeout, lambda: self.stop())
+            self._timer.daemon = True
+            self._timer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop = _nothing
+        if self._timer is not None:
+            self._timer.cancel()
         for number, handler in self._before:
             signal.signal(number, handler)
         os.close(self.wake_fd)
         os.close(self._wake)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self.hard = self.hard or bool(self.arrived if self._interactive else self._seen)
+        self.hard = self.hard or bool(self._arrived if self._interactive else self._seen)
         self._seen += 1
-        self.arrived.append(number)
+        self._arrived.append(number)
         self.last = number
         with contextlib.suppress(BlockingIOError):  # full: it is readable already
             os.write(self._wake, b"!")
+        self.stop()
 
-    def take(self) -> int | None:
-        """The next signal for the guest, None when there is none."""
-        if not self.arrived:
-            return None
-        with contextlib.suppress(BlockingIOError):
-            os.read(self.wake_fd, 4096)
-        return self.arrived.pop(0)
+    def forward(self) -> None:
+        """Give the guest what has arrived for it."""
+        if self._arrived:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self.wake_fd, 4096)
+        while self._arrived:
+            self.give(self._arrived.pop(0))
 
     @property
     def timed_out(self) -> bool:
-        return self.deadline is not None and time.monotonic() >= self.deadline
+        return self._deadline is not None and time.monotonic() >= self._deadline
 
     @property
     def due(self) -> bool:
         """Is there a reason for the guest to stop waiting?"""
-        return bool(self.arrived) or self.timed_out
+        return bool(self._arrived) or self.hard or self.timed_out
 
     @property
     def remaining(self) -> float | None:
         """Seconds to the time limit, for select(); None without one."""
-        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def cut(self) -> OSError:
+        """A guest's wait on the host ends early: hand over its signals; the error for the syscall that waited."""
+        if not self.hard:
+            self.forward()
+        self.stop()
+        return InterruptedError(ERESTARTSYS, "a signal arrived while it waited for the host")

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from kernel.fs.vfs import Streams
 
 PAGE = 4096
+SLICE = 2_000_000  # instructions between two looks at signals and limits: 5 ms of a guest that makes no syscall
 
 
 class Stopped(Enum):
     """Why a run ended."""
 
-    BY_ITSELF = "the guest exited, or a signal killed it"
+    EXITED = "the guest exited, or a signal killed it"
     TIMEOUT = "the time limit"
     INSTRUCTIONS = "the instruction limit"
     DEADLOCK = "everything sleeps, and nothing will wake it"
@@ -42,7 +43,7 @@ class Machine:
     def __init__(self, config: RunConfig, streams: Streams, probes: Probes) -> None:
         self.config = config
         self.ram = Ram(config.memory)
-        self.cpu = UnicornCpu(self.ram, native=config.native)
+        self.cpu = UnicornCpu(self.ram, slice_insns=SLICE, native=config.native)
         self.kernel = Kernel(config.kernel(), self.cpu, self.ram, probes, streams)
 
     def boot(self, program: str, content: bytes, argv: list[bytes]) -> None:
@@ -55,6 +56,7 @@ class Machine:
 
         `unread` is asked now and then: true ends the run."""
         kernel, cpu, limit = self.kernel, self.cpu, self.config.max_instructions
+        interrupts.stop, interrupts.give = cpu.stop, kernel.interrupt
         while kernel.running:
             until = kernel.until
             at_limit = limit is not None and (until is None or limit <= until)
@@ -67,10 +69,9 @@ class Machine:
                 return Stopped.UNREAD
             if interrupts.timed_out:
                 return Stopped.TIMEOUT
-            while (sig := interrupts.take()) is not None:
-                kernel.interrupt(sig)
+            interrupts.forward()
             kernel.handle(trap)
-        return Stopped.DEADLOCK if kernel.outcome is KernelOutcome.DEADLOCK else Stopped.BY_ITSELF
+        return Stopped.DEADLOCK if kernel.outcome is KernelOutcome.DEADLOCK else Stopped.EXITED
 
     def counters(self) -> Counters:
         """As of now; to be asked before `close`."""

@@ -29,7 +29,7 @@ class HostStream:
                 self._wait(False)
 
     def _wait(self, to_read: bool) -> None:
-        """Until the descriptor is ready. Raises InterruptedError when the run is to end first."""
+        """Until the descriptor is ready. Raises what `Interrupts.cut` says when something comes between."""
         interrupts = self._interrupts
         wake = interrupts.wake_fd
         reads, writes = ([self.fd, wake], []) if to_read else ([wake], [self.fd])
@@ -37,7 +37,7 @@ class HostStream:
             ready, writable, _ = select.select(reads, writes, [], interrupts.remaining)
             if self.fd in ready or writable:
                 return
-        raise InterruptedError
+        raise interrupts.cut()
 
     def isatty(self) -> bool:
         return os.isatty(self.fd)

@@ -266,7 +266,7 @@ def _endings(options: argparse.Namespace, done: Run) -> Iterator[str]:
 
 def _exit_code(done: Run) -> int:
     if done.stopped is Stopped.HARD:
-        return 128 + signal.SIGINT
+        return 128 + signal.SIGINT  # whichever it was: the guest had no say
     if done.stopped is Stopped.UNREAD:
         return 128 + signal.SIGPIPE
     return done.returncode or (2 if done.failures else 0)

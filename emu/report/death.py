@@ -48,7 +48,7 @@ def _registers(registers: dict[str, int]) -> Iterator[str]:
     yield f"    rip {registers['rip']:#018x}  rflags {flags:#x}" + (f" [{names}]" if names else "")
 
 
-_HOW = {"stack": " (guessed from the stack)", "signal": " (interrupted by the signal handler above)"}
+_HOW = {"stack": " (guessed from the stack)", "signal": " (interrupted by the signal)"}
 
 
 def _calls(calls: tuple[Call, ...]) -> Iterator[str]:
@@ -59,7 +59,7 @@ def _calls(calls: tuple[Call, ...]) -> Iterator[str]:
         while same + 1 < len(calls) and calls[same + 1][:2] == calls[i][:2]:
             same += 1
         call = calls[i]
-        yield f"    #{i:<3} {call.pc:#014x} {call.place or '?'}{_HOW.get(call.how, '')}"
+        yield f"    #{i:<3} {call.pc:#018x} {call.place or '?'}{_HOW.get(call.how, '')}"
         if same > i + 1:
             yield f"         … {same - i} more of the same"
             i = same

@@ -1,0 +1,136 @@
+"""`heapscope run` as a user types it: where the trace goes, what else is printed, and the exit status."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from runs import elf
+
+from emu.cli import main
+
+ROOT = Path(__file__).resolve().parents[3]
+HELLO = b"Hello from a static ELF.\n"
+
+
+def heapscope(*words: str | Path, **options: object) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(  # type: ignore[call-overload,no-any-return]
+        [sys.executable, "-m", "emu", "run", *words],
+        **{"cwd": ROOT, "capture_output": True, "timeout": 120, "stdin": subprocess.DEVNULL, **options},
+    )
+
+
+@pytest.fixture(scope="module")
+def hello() -> str:
+    return str(elf("task/hello"))
+
+
+@pytest.fixture(scope="module")
+def die() -> str:
+    return str(elf("task/die"))
+
+
+def test_the_trace_goes_to_stderr_and_the_output_to_stdout(hello: str) -> None:
+    done = heapscope(hello)
+    assert (done.returncode, done.stdout) == (0, HELLO)
+    lines = done.stderr.decode().splitlines()
+    assert all(re.match(r"\w+\(.*\) += |\+\+\+ exited with 0 \+\+\+$", line) for line in lines), lines
+    assert lines[-1] == "+++ exited with 0 +++"
+
+
+def test_the_trace_into_a_file_leaves_stderr_to_the_guest(hello: str, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    done = heapscope("-o", trace, hello)
+    assert (done.returncode, done.stdout, done.stderr) == (0, HELLO, b"")
+    assert trace.read_text() == heapscope(hello).stderr.decode()
+
+
+def test_quiet_is_nothing_but_the_guest(hello: str) -> None:
+    done = heapscope("-q", hello)
+    assert (done.returncode, done.stdout, done.stderr) == (0, HELLO, b"")
+
+
+def test_a_filter_shows_only_what_it_names(hello: str) -> None:
+    lines = heapscope("-e", "trace=write,writev,ioctl", hello).stderr.decode().splitlines()
+    assert {line.partition("(")[0] for line in lines[:-1]} <= {"write", "writev", "ioctl"}
+    assert len(lines) > 1
+    assert b"write" not in heapscope("-e", "trace=!write,writev", hello).stderr
+    assert heapscope("-e", "none", hello).stderr in (b"", b"+++ exited with 0 +++\n")
+
+
+def test_count_replaces_the_trace_and_capital_c_adds_to_it(hello: str) -> None:
+    counted = heapscope("-c", hello).stderr.decode()
+    assert counted.startswith("% time ")
+    assert re.search(r"^100\.00 .* total$", counted, re.MULTILINE)
+    assert "exited" not in counted
+    both = heapscope("-C", hello).stderr.decode()
+    assert "+++ exited with 0 +++\n% time " in both
+
+
+def test_why_explains_refusals_on_request() -> None:
+    program = str(elf("mm/mmap"))
+    assert b"/* " not in re.sub(rb"/\* \d+ \w+ \*/", b"", heapscope("-e", "brk", program).stderr)
+    said = heapscope("--why", "-e", "trace=mmap", program).stderr.decode()
+    assert re.search(r"= -1 EINVAL \(Invalid argument\) /\* [a-z].* \*/$", said, re.MULTILINE)
+
+
+def test_stats_are_aligned_and_complete(hello: str) -> None:
+    text = heapscope("-q", "--stats", hello).stderr.decode()
+    names = [line[:13].strip() for line in text.splitlines()]
+    assert names == [
+        "instructions", "page faults", "RSS", "VSZ", "brk", "mappings", "RAM in use", "virtual time", "wall time",
+    ]  # fmt: skip
+    assert int(re.search(r"instructions +([\d,]+)", text)[1].replace(",", "")) > 100  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("how", "code"), [("abort", 134), ("null-read", 139), ("divide", 136), ("raise-term", 143)])
+def test_death_by_a_signal_is_128_and_its_number(die: str, how: str, code: int) -> None:
+    done = heapscope("-q", die, how)
+    assert done.returncode == code
+    assert done.stdout == f"dying by {how}\n".encode()
+    reported = done.stderr.decode().startswith("=== killed by SIG")
+    assert reported == (how != "raise-term")
+
+
+def test_the_report_stands_after_the_trace(die: str) -> None:
+    text = heapscope(die, "null-write").stderr.decode()
+    assert text.index("+++ killed by SIGSEGV +++") < text.index("=== killed by SIGSEGV (SEGV_MAPERR)")
+    assert "\x1b" not in text
+
+
+def test_limits_are_124_with_a_message(hello: str) -> None:
+    done = heapscope("-q", "--max-instructions", "50", hello)
+    assert done.returncode == 124
+    assert done.stderr == b"heapscope: stopped after exactly 50 instructions (--max-instructions)\n"
+
+
+def _interrupted(words: list[str], signals: list[int]) -> tuple[int, str]:
+    """Run `words`, wait until it has printed something, send the signals; exit code and stderr."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "emu", "run", *words], cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    os.set_blocking(process.stderr.fileno(), True)
+    first = process.stderr.readline()
+    for number in signals:
+        time.sleep(0.2)
+        process.send_signal(number)
+    rest = process.stderr.read()
+    return process.wait(timeout=60), (first + rest).decode()
+
+
+def test_ctrl_c_is_the_guests_sigint_and_the_trace_is_whole() -> None:
+    code, text = _interrupted([str(elf("fs/stdin"))], [signal.SIGINT])
+    assert code == 128 + signal.SIGINT
+    assert "--- SIGINT {si_signo=SIGINT, si_code=SI_KERNEL} ---\n+++ killed by SIGINT +++\n" in text
+
+
+def test_a_program_is_not_found_in_the_path(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "busybox-that-is-not-here"]) == 2
+    assert capsys.readouterr().err == "heapscope: busybox-that-is-not-here: No such file or directory\n"

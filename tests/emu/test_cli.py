@@ -1,0 +1,133 @@
+"""The command line as a process: exit codes, one line for each refusal, and never a traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from runs import elf
+
+import emu.cli
+from emu.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def heapscope(*words: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # type: ignore[call-overload,no-any-return]
+        [sys.executable, "-m", "emu", *words],
+        **{"cwd": ROOT, "capture_output": True, "text": True, "timeout": 120, **options},
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nosuch",), "no command"),
+        (("--nosuch",), "no option"),
+        (("run",), "which program"),
+        (("run", "--"), "which program"),
+        (("run", "--nosuch", "x"), "--nosuch"),
+        (("run", "/does/not/exist"), "No such file"),
+        (("run", "/"), "a directory"),
+        (("run", "/dev/null"), "not a regular file"),
+        (("run", "README.md"), "not executable"),
+        (("run", "--memory", "lots", "x"), "as in 64M"),
+        (("run", "--memory", "1K", "x"), "memory"),
+        (("run", "--mount", "/", "x"), "HOST:GUEST"),
+        (("run", "--mount", "/does/not/exist:/m", "x"), "the host has no"),
+        (("run", "--env", "HEAPSCOPE_NO_SUCH", "x"), "NAME=VALUE"),
+        (("run", "--timeout", "-1", "x"), "timeout"),
+        (("run", "--timeout", "soon", "x"), "float"),
+        (("run", "--max-instructions", "0", "x"), "max-instructions"),
+        (("run", "--max-instructions", "many", "x"), "number"),
+        (("run", "--uid", "-1", "x"), "uid"),
+        (("run", "--cwd", "tmp", "x"), "absolute"),
+        (("run", "-e", "trace=memroy", "x"), "memroy"),
+        (("run", "-e", "signal=all", "x"), "only trace"),
+        (("run", "-o", "/does/not/exist/trace", "x"), "No such file"),
+        (("info",), "PROGRAM"),
+        (("info", "README.md"), "not an ELF"),
+        (("disasm", "/does/not/exist"), "No such file"),
+        (("syscalls", "--partly", "--missing"), "not allowed"),
+    ],
+)
+def test_a_refusal_is_code_2_and_one_line(
+    words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main(list(words)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("heapscope: ")
+    assert said in err
+
+
+def test_help_tells_every_verb_and_each_verb_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {verb} " in text for verb in emu.cli.COMMANDS)
+    for verb in emu.cli.COMMANDS:
+        assert main([verb, "--help"]) == 0
+        assert f"heapscope {verb}" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"heapscope {emu.cli.VERSION}\n"
+    assert main([]) == 2
+
+
+def test_the_version_is_the_projects() -> None:
+    assert f'version = "{emu.cli.VERSION}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_options_after_the_program_are_the_programs() -> None:
+    done = heapscope("run", "-q", "--", elf("task/args"), "--stats", "-q", "--")
+    assert done.returncode == 0, done.stderr
+    for word in ("--stats", "-q", "--"):
+        assert word in done.stdout.split() or f"[{word}]" in done.stdout or f'"{word}"' in done.stdout
+    assert done.stderr == ""
+
+
+def test_an_internal_error_is_code_70_and_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: list[str]) -> int:
+        raise AssertionError("two\nlines")
+
+    monkeypatch.setattr(emu.cli, "_dispatch", broken)
+    monkeypatch.delenv("HEAPSCOPE_DEBUG", raising=False)
+    assert main(["run"]) == 70
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "internal error: AssertionError: two;" in err
+    monkeypatch.setenv("HEAPSCOPE_DEBUG", "1")
+    assert main(["run"]) == 70
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("syscalls",), ("--help",), ("info", "{elf}"), ("disasm", "{elf}")])
+def test_a_reader_that_goes_away_is_no_error_to_shout_about(words: tuple[str, ...]) -> None:
+    program = str(elf("task/hello"))
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = heapscope(*(word.format(elf=program) for word in words), capture_output=False, stdout=writer, stderr=-1)
+    os.close(writer)
+    assert done.returncode in (0, 141)
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_listing_to_a_full_disk_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = heapscope("syscalls", capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 2
+    assert done.stderr == "heapscope: cannot write the output: No space left on device\n"
+
+
+def test_closed_standard_streams_are_no_traceback() -> None:
+    script = f'exec {sys.executable} -m emu run {elf("task/hello")} <&- >&- 2>&-'
+    done = subprocess.run(["sh", "-c", script], cwd=ROOT, timeout=60)
+    assert done.returncode < 128 + 20
