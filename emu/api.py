@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from emu.config import ConfigError, RunConfig, env_pairs, parse_mount, parse_size
@@ -282,16 +282,17 @@ def _counts(events: list[object]) -> dict[str, int]:
 def read_program(path: str) -> bytes:
     """The bytes of the file to run. Raises ProgramError for what is no readable, executable, regular file."""
     try:
-        file = Path(path)
-        if file.is_dir():
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
             raise ProgramError(f"{path}: a directory, not a program")
-        if not file.is_file() and file.exists():
+        if not stat.S_ISREG(status.st_mode):
             raise ProgramError(f"{path}: not a regular file")
-        if file.stat().st_size > PROGRAM_LIMIT:
+        if status.st_size > PROGRAM_LIMIT:
             raise ProgramError(f"{path}: larger than {PROGRAM_LIMIT >> 30} GiB")
-        if not file.stat().st_mode & 0o111:
+        if not status.st_mode & 0o111:
             raise ProgramError(f"{path}: not executable (chmod +x it)")
-        return file.read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except OSError as error:
         raise ProgramError(f"{path}: {error.strerror or error}") from None
     except ValueError as error:  # a NUL byte in the name

@@ -44,12 +44,14 @@ class Machine:
         self.config = config
         self.ram = Ram(config.memory)
         self.cpu = UnicornCpu(self.ram, slice_insns=SLICE, native=config.native)
+        self._booted = False
         self.kernel = Kernel(config.kernel(), self.cpu, self.ram, probes, streams)
 
     def boot(self, program: str, content: bytes, argv: list[bytes]) -> None:
         """Load the ELF file `content`, known to the host as `program`. Raises kernel.task.elf.ExecError."""
         name = os.fsencode(guest_path(program, self.config))
         self.kernel.boot(content, name, argv, self.config.environ, os.fsencode(program))
+        self._booted = True
 
     def run(self, interrupts: Interrupts, unread: Callable[[], bool] | None = None) -> Stopped:
         """The trap loop. What the guest does to itself is its end; what we do to it is in the value.
@@ -76,8 +78,6 @@ class Machine:
     def counters(self) -> Counters:
         """As of now; to be asked before `close`."""
         mm = self.kernel.current.mm
-        if mm is None:
-            return Counters(instructions=self.cpu.insns)
         mm.update_hiwater()
         counts = mm.counters
         clock = self.kernel.system.clock
@@ -99,7 +99,8 @@ class Machine:
 
     def close(self) -> None:
         """Give the guest's memory back."""
-        self.kernel.close()
+        if self._booted:
+            self.kernel.close()
 
 
 def guest_path(program: str, config: RunConfig) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from emu.elf import Elf, ElfError, read_elf
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from emu.elf import Elf
 
 
 class Refusal(Exception):
@@ -11,6 +15,8 @@ class Refusal(Exception):
 
 def open_elf(path: str) -> Elf:
     """The ELF file at `path`, or a Refusal that says what is wrong with it."""
+    from emu.elf import ElfError, read_elf
+
     try:
         return read_elf(path)
     except ElfError as wrong:
@@ -21,7 +27,5 @@ def open_elf(path: str) -> Elf:
 
 def colour(stream: object) -> bool:
     """May `stream` be coloured? Only a terminal, and not where NO_COLOR is set (no-color.org)."""
-    import os
-
     isatty = getattr(stream, "isatty", None)
     return bool(isatty and isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -128,6 +128,6 @@ def test_a_listing_to_a_full_disk_is_one_line() -> None:
 
 
 def test_closed_standard_streams_are_no_traceback() -> None:
-    script = f'exec {sys.executable} -m emu run {elf("task/hello")} <&- >&- 2>&-'
+    script = f"exec {sys.executable} -m emu run {elf('task/hello')} <&- >&- 2>&-"
     done = subprocess.run(["sh", "-c", script], cwd=ROOT, timeout=60)
     assert done.returncode < 128 + 20

@@ -115,7 +115,9 @@ def test_mutated_programs_never_give_a_traceback(
     for _ in range(300):
         mutated = bytearray(content)
         for _ in range(rng.randint(1, 8)):
-            mutated[rng.choice((0, 64, shoff)) + rng.randrange(512)] = rng.choice((0, 1, 0x7F, 0xFF, rng.randrange(256)))
+            mutated[rng.choice((0, 64, shoff)) + rng.randrange(512)] = rng.choice(
+                (0, 1, 0x7F, 0xFF, rng.randrange(256))
+            )
         file.write_bytes(mutated)
         assert main(["info", str(file)]) in (0, 2)
         if rng.random() < 0.3:
