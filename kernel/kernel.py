@@ -76,7 +76,7 @@ class Kernel:
     def _first_task(self) -> Task:
         config, system = self.config, self.system
         uid, gid = config.uid, config.gid
-        cred = Cred(uid, uid, uid, uid, gid, gid, gid, gid, (gid,))
+        cred = Cred(uid, uid, uid, uid, gid, gid, gid, gid)
         limits = Rlimits(config.rlimits)
         process = Process(config.pid, limits, cred, signal.Pending())
         process.start_ns = system.clock.monotonic_ns()

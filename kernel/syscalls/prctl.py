@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from kernel.abi.errno import EINVAL, ENOSYS, EPERM, LinuxError
+from kernel.abi.errno import EINVAL, ENODEV, ENOSYS, EPERM, LinuxError
 from kernel.abi.prctlargs import PrctlArg2, PrctlArg3, PrctlArg4, PrctlArg5, PrctlOption, PrctlResult
 from kernel.abi.sched import Pr
 from kernel.syscalls.table import syscall
 from kernel.task.task import Task
 
 LAST_CAP = 40  # CAP_CHECKPOINT_RESTORE
+THP_DISABLE_EXCEPT_ADVISED = 2
+SECBIT_KEEP_CAPS = 1 << 4
+AMBIENT_IS_SET, AMBIENT_RAISE, AMBIENT_LOWER, AMBIENT_CLEAR_ALL = range(1, 5)
 
 
 @syscall(result=PrctlResult, partly="the options that a single-threaded program uses")
@@ -70,15 +73,17 @@ def _get_no_new_privs(task: Task, a2: int, *rest: int) -> int:
     return int(task.process.no_new_privs)
 
 
-def _set_thp_disable(task: Task, a2: int, *rest: int) -> int:
+def _set_thp_disable(task: Task, a2: int, flags: int, *rest: int) -> int:
     _none(*rest)
-    task.process.thp_disabled = a2 != 0
+    if flags not in (0, THP_DISABLE_EXCEPT_ADVISED) or (flags and not a2):
+        raise LinuxError(EINVAL, "the only flag is PR_THP_DISABLE_EXCEPT_ADVISED, and it goes with disabling")
+    task.process.thp_disabled = 1 | flags if a2 else 0
     return 0
 
 
 def _get_thp_disable(task: Task, a2: int, *rest: int) -> int:
     _none(a2, *rest)
-    return int(task.process.thp_disabled)
+    return task.process.thp_disabled
 
 
 def _set_timerslack(task: Task, a2: int, *rest: int) -> int:
@@ -143,6 +148,38 @@ def _mce_kill_get(task: Task, a2: int, *rest: int) -> int:
     return 2  # PR_MCE_KILL_DEFAULT
 
 
+def _set_timing(task: Task, a2: int, *rest: int) -> int:
+    if a2:
+        raise LinuxError(EINVAL, "timing is statistical, PR_TIMING_STATISTICAL")
+    return 0
+
+
+def _get_speculation(task: Task, a2: int, *rest: int) -> int:
+    _none(*rest)
+    if a2 > 2:
+        raise LinuxError(ENODEV, f"there is no speculation control {a2}")
+    return 0  # PR_SPEC_NOT_AFFECTED
+
+
+def _cap_ambient(task: Task, a2: int, a3: int, *rest: int) -> int:
+    """The ambient set is empty, and stays so: nobody here has inheritable capabilities."""
+    _none(*rest)
+    if a2 == AMBIENT_CLEAR_ALL:
+        _none(a3)
+    elif a3 > LAST_CAP or a2 not in (AMBIENT_IS_SET, AMBIENT_RAISE, AMBIENT_LOWER):
+        raise LinuxError(EINVAL, "no such capability or operation")
+    elif a2 == AMBIENT_RAISE:
+        raise LinuxError(EPERM, "the capability is not inheritable")
+    return 0
+
+
+def _get_io_flusher(task: Task, *rest: int) -> int:
+    if not task.cred.privileged:
+        raise LinuxError(EPERM, "it needs CAP_SYS_RESOURCE")
+    _none(*rest)
+    return 0
+
+
 _PRCTL = {
     Pr.SET_NAME: _set_name,
     Pr.GET_NAME: _get_name,
@@ -167,7 +204,13 @@ _PRCTL = {
     Pr.SET_TSC: _set_tsc,
     Pr.GET_TIMING: lambda *_: 0,
     Pr.GET_SECCOMP: lambda *_: 0,
-    Pr.GET_SECUREBITS: lambda *_: 0,
+    Pr.GET_SECUREBITS: lambda task, *_: SECBIT_KEEP_CAPS if task.process.keep_caps else 0,
+    Pr.SET_TIMING: _set_timing,
+    Pr.TASK_PERF_EVENTS_DISABLE: lambda *_: 0,  # there are none to switch
+    Pr.TASK_PERF_EVENTS_ENABLE: lambda *_: 0,
+    Pr.GET_SPECULATION_CTRL: _get_speculation,
+    Pr.CAP_AMBIENT: _cap_ambient,
+    Pr.GET_IO_FLUSHER: _get_io_flusher,
     Pr.SET_VMA: _set_vma,
     Pr.MCE_KILL_GET: _mce_kill_get,
 }

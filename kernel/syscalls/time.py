@@ -16,7 +16,8 @@ NSEC = 1_000_000_000
 TICK = 4_000_000  # CONFIG_HZ=250: what the coarse clocks count
 JIFFY = 10_000_000  # times(2): USER_HZ is 100
 COARSE = (Clock.REALTIME_COARSE, Clock.MONOTONIC_COARSE)
-WALL = (Clock.REALTIME, Clock.REALTIME_COARSE, Clock.TAI, Clock.REALTIME_ALARM)
+WALL = (Clock.REALTIME, Clock.REALTIME_COARSE, Clock.TAI)
+ALARMS = (Clock.REALTIME_ALARM, Clock.BOOTTIME_ALARM)
 KNOWN = range(12)
 SLEEPABLE = (Clock.REALTIME, Clock.MONOTONIC, Clock.BOOTTIME, Clock.TAI, Clock.PROCESS_CPUTIME_ID)
 CPUCLOCK_FD = 3  # in the low bits of a negative clock id: a descriptor, not a process
@@ -57,6 +58,8 @@ def _read_clock(task: Task, clock: int) -> int:
         return time.cpu_ns()
     if clock not in KNOWN or clock == Clock.SGI_CYCLE:
         raise LinuxError(EINVAL, f"there is no clock {clock}")
+    if clock in ALARMS:
+        raise LinuxError(EINVAL, "there is no RTC that could wake the machine")
     ns = time.realtime_ns() if clock in WALL else time.monotonic_ns()
     return ns - ns % TICK if clock in COARSE else ns
 
@@ -153,11 +156,9 @@ def clock_nanosleep(
     task: Task, which_clock: ClockChoice, flags: TimerFlags, rqtp: In[Timespec], rmtp: Remaining
 ) -> Outcome:
     """clock_nanosleep(2)."""
-    now = _read_clock(task, which_clock)
-    if which_clock == Clock.THREAD_CPUTIME_ID:
-        raise LinuxError(EINVAL, "a thread cannot wait for its own CPU time")
-    if which_clock >= 0 and which_clock not in SLEEPABLE:
+    if which_clock in KNOWN and which_clock not in (*SLEEPABLE, Clock.SGI_CYCLE):
         raise LinuxError(EOPNOTSUPP, "nobody can sleep on this clock")
+    now = _read_clock(task, which_clock)
     ns = read_timespec(task, rqtp)
     if _is_cpu_clock(task, which_clock):
         return _sleep_for_ever(f"for CPU time, of which a sleeper uses none (clock {which_clock})")

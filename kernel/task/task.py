@@ -77,7 +77,7 @@ class Process:
         self.dumpable = 1
         self.keep_caps = False
         self.no_new_privs = False
-        self.thp_disabled = False
+        self.thp_disabled = 0  # as PR_GET_THP_DISABLE says it
         self.subreaper = False
         self.personality = 0
         self.nice = 0
