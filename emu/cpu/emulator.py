@@ -1,28 +1,17 @@
-"""The process's one Unicorn instance: opened once (Unicorn leaks at each close), put into SVM once, lent to one CPU.
-
-It also finds out, by provoking faults, where the error code of a page fault can be read.
-"""
+"""The process's one Unicorn instance: opened once (Unicorn leaks at each close), put into SVM once, lent to one CPU."""
 
 from __future__ import annotations
 
 import ctypes
-import struct
 from ctypes import c_int, c_size_t, c_uint64, c_void_p
 from typing import Any
 
 from emu.cpu import libunicorn as u
-from emu.cpu import vmcb
+from emu.cpu import probe, vmcb
 from emu.cpu.regs import Batch
 from kernel.mm.ram import Ram
 
 NOWHERE = 1 << 63  # not canonical: an address at which emulation never ends
-PROBE_CODE, PROBE_HOLE, PROBE_NX = 0x40_0000, 0x40_1000, 0x40_2000
-PROBES = (  # code, and the error code its fault must show (APM vol. 2, 8.4.2: P, W, U, RSV, I/D)
-    (b"\x8a\x07", PROBE_HOLE, 0x4),  # mov al, [rdi]
-    (b"\x88\x07", PROBE_HOLE, 0x6),  # mov [rdi], al
-    (b"\x88\x07", PROBE_CODE, 0x7),
-    (b"\xff\xe7", PROBE_NX, 0x15),  # jmp rdi
-)
 
 
 class Emulator:
@@ -40,15 +29,13 @@ class Emulator:
         self.error_offset: int | None = None
         self._ram: Ram | None = None  # kept: Unicorn walks the page tables in it even while it unmaps it
         self._hooks: list[tuple[c_void_p, Any]] = []  # with their callbacks, which must live as long
-        self.context_size = 0
+        self.spares_exit_checks = False
         self._context = c_void_p()
         self._error_code = ctypes.c_uint32()
 
     def lend(self, ram: Ram, borrower: object) -> None:
         """Make `ram` the physical memory and `borrower` the one who may run. All hooks and translations are dropped."""
-        for hook, _ in self._hooks:
-            self.lib.uc_hook_del(self.uc, hook)
-        self._hooks.clear()
+        self.unhook_all()
         first = self._ram is None
         self._map(ram)
         if first:
@@ -56,6 +43,12 @@ class Emulator:
         self.lib.uc_ctl(self.uc, u.CTL_TB_FLUSH)
         self.lib.uc_ctl(self.uc, u.CTL_TLB_FLUSH)
         self.borrower = borrower
+
+    def unhook_all(self) -> None:
+        """Take all hooks away."""
+        for hook, _ in self._hooks:
+            self.lib.uc_hook_del(self.uc, hook)
+        self._hooks.clear()
 
     def hook(self, kind: int, callback: Any, insn: int | None = None, data: int | None = None) -> None:
         """Install a hook for all addresses; `data` is its user data."""
@@ -89,65 +82,18 @@ class Emulator:
         u.check(self.lib.uc_reg_write(self.uc, u.MSR, ctypes.byref(u.UcMsr(rid, value))), "msr")
 
     def _enter_svm(self, ram: Ram) -> None:
-        """VMRUN into the probe's code. The guest that it enters is never left again."""
-        tables = vmcb.PROBE_TABLES
-        code = tables + 0x4000
-        for level, index in ((0, 0), (1, 0), (2, PROBE_CODE >> 21)):
-            ram.words[(tables + 0x1000 * level >> 3) + index] = tables + 0x1000 * (level + 1) | 7
-        page_table = (tables + 0x3000 >> 3) + (PROBE_CODE >> 12 & 511)
-        ram.words[page_table] = code | 5
-        ram.words[page_table + 2] = code | 7 | 1 << 63
-        vmcb.write_vmcb(ram.bytes, tables, PROBE_CODE)
+        """VMRUN into the probe's code; that guest is never left again. Find out what is not documented."""
+        vmcb.write_vmcb(ram.bytes, probe.write_tables(ram), probe.CODE)
         self._msr(vmcb.EFER_MSR, vmcb.EFER_HOST)
         self._msr(vmcb.HSAVE_MSR, vmcb.HSAVE)
         cr4 = Batch(self.lib, self.uc, (u.CR4,))
         cr4.values[0] = vmcb.CR4_PAE
         cr4.write()
         u.check(self.lib.uc_context_alloc(self.uc, ctypes.byref(self._context)), "context")
-        self.context_size = self.lib.uc_context_size(self.uc)
-        self._probe(ram, code)
-
-    def _probe(self, ram: Ram, code: int) -> None:
-        """Run PROBES, and look for the one place where each showed its error code."""
-        images: list[bytes] = []
-
-        def on_interrupt(_uc: int, number: int, _data: int) -> None:
-            self.lib.uc_context_save(self.uc, self._context)
-            image = ctypes.string_at(self.context_address(), self.context_size)
-            images.append(image if number == vmcb.PAGE_FAULT else b"")
-            self.lib.uc_emu_stop(self.uc)
-
-        self.hook(u.HOOK_INTR, u.InterruptCallback(on_interrupt))
-        registers = Batch(self.lib, self.uc, (u.RAX, u.RDI))
-        start = vmcb.CODE
-        for text, address, _ in PROBES:
-            ram.bytes[code : code + 2] = text
-            self.lib.uc_ctl(self.uc, u.CTL_TB_FLUSH)
-            registers.values[:] = [vmcb.VMCB, address]
-            registers.write()
-            error = self.lib.uc_emu_start(self.uc, start, NOWHERE, 0, c_size_t(0))
-            u.check(error, "probe")
-            start = PROBE_CODE
-        hook, _ = self._hooks.pop()
-        self.lib.uc_hook_del(self.uc, hook)
-        self.error_offset = error_offset(images, [expected for _, _, expected in PROBES])
+        self.error_offset = probe.find_error_code(self, ram)
         if self.error_offset is not None:
             self._error_code = ctypes.c_uint32.from_address(self.context_address() + self.error_offset)
-
-
-def error_offset(images: list[bytes], expected: list[int]) -> int | None:
-    """The one offset at which each of `images` holds its `expected` u32; None unless exactly one does."""
-    sizes = {len(image) for image in images}
-    if len(images) != len(expected) or len(sizes) != 1:
-        return None
-    wanted = [struct.pack("<I", value) for value in expected]
-    found = []
-    at = images[0].find(wanted[0])
-    while at >= 0:
-        if at % 4 == 0 and all(image[at : at + 4] == want for image, want in zip(images, wanted, strict=True)):
-            found.append(at)
-        at = images[0].find(wanted[0], at + 1)
-    return found[0] if len(found) == 1 else None
+        self.spares_exit_checks = probe.spare_exit_checks(self, ram)
 
 
 _the_emulator: Emulator | None = None

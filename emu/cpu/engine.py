@@ -199,17 +199,27 @@ class UnicornCpu:
 
     def _fail(self, error: BaseException) -> None:
         self._error = error
-        self._emu_stop(self._uc)
+        self._stop_now()
 
     def _leave(self, trap: Trap) -> None:
         self._trap = trap
+        self._stop_now()
+
+    def _stop_now(self) -> None:
+        """No block is executed from here on, nor counted."""
+        self._blocks.limit = -1
         self._emu_stop(self._uc)
 
     def _on_limit(self, address: int, size: int) -> int:
         """A block begins that is not counted as usual: the limit is met, or the CPU runs on a plan."""
         try:
+            if self._trap is not None or self._error is not None:
+                return 0  # the CPU is about to stop
             if not self._plan:
-                self._edge = (address, size)
+                if self._blocks.full:
+                    self.invalidate_code()
+                else:
+                    self._edge = (address, size)
                 self._emu_stop(self._uc)
                 return 0
             self._advance(address)
@@ -407,7 +417,7 @@ class UnicornCpu:
         if self._stale_code:
             self._stale_code = False
             self._ctl(self._uc, u.CTL_TB_FLUSH)
-            self._blocks.forget()
+            self._blocks.dropped()
 
     def _read_code(self, va: int, length: int) -> bytes:
         return walk.read(self._words, self._memory, self._cr3.values[0], va, length)

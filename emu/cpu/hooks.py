@@ -14,6 +14,7 @@ from emu.cpu import decode
 from emu.cpu import libunicorn as u
 
 FOREVER = (1 << 63) - 1
+MOST = 1 << 20  # blocks known at one time
 
 
 class Blocks(Protocol):
@@ -32,8 +33,12 @@ class Blocks(Protocol):
     def here(self, rip: int) -> int:
         """The total as of `rip` in the current block, which goes on."""
 
-    def forget(self) -> None:
-        """Code may have changed without Unicorn noticing: count every block anew."""
+    def dropped(self) -> None:
+        """All translations were dropped: count every block anew."""
+
+    @property
+    def full(self) -> bool:
+        """There is no room for one more block: drop all translations."""
 
     def switch(self, cr3: int) -> None:
         """The CPU runs on the page tables at `cr3` now."""
@@ -62,8 +67,12 @@ class PythonBlocks:
         self.block = (0, 0)  # address and size of the last counted block; size 0: none
         self._count = 0
 
-    def forget(self) -> None:
+    def dropped(self) -> None:
         self._counts.clear()
+
+    @property
+    def full(self) -> bool:
+        return len(self._counts) >= MOST
 
     def switch(self, cr3: int) -> None:
         self._counts.clear()

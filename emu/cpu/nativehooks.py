@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from emu.cpu.hooks import FOREVER
 from kernel.cpu import FaultTable
 from kernel.mm.ram import Ram
 
-TOTAL, LIMIT, NEXT_RIP, KEEP_RAX = 0, 1, 7, 8  # fields of State, as indices of 64-bit words
+LEFT, LIMIT, NEXT_RIP, KEEP_RAX, USED = 0, 3, 4, 5, 9  # fields of State, as indices of 64-bit words
 FIRST_FLUSH = 128  # page faults before the first flush of the TLB, which starts with 256 entries
 
 
@@ -30,33 +31,42 @@ class NativeBlocks:
         on_syscall: Callable[[int, int, int, int, int, int, int], int],
     ) -> None:
         self._lib, self._ram = lib, ram
-        self._map = (native.Entry * (1 << native.MAP_BITS))()
+        self._map = (ctypes.c_uint32 * (1 << native.MAP_BITS))()
+        self._blocks = mmap.mmap(-1, ctypes.sizeof(native.Block) * native.BLOCKS)  # touched as used
         self._tables = [ctypes.create_string_buffer(table, 256) for table in (decode.ONE_BYTE, decode.TWO_BYTE)]
         self._delegated: FaultTable | None = None
         memory, context, offset = native.address_of(ram.bytes), emulator.context_address(), emulator.error_offset
-        self._state = native.State(
-            map=ctypes.addressof(self._map),
-            generation=1,
-            ram=memory,
-            ram_size=ram.size,
-            one_byte=ctypes.addressof(self._tables[0]),
-            two_byte=ctypes.addressof(self._tables[1]),
-            uc=emulator.uc.value,
-            context=context,
-            error_code=None if offset is None else context + offset,
-            fault_address=memory + vmcb.EXITINFO2_WORD * 8,
-            reg_read=_address(emulator.lib.uc_reg_read),
-            reg_read_batch=_address(emulator.lib.uc_reg_read_batch),
-            reg_write_batch=_address(emulator.lib.uc_reg_write_batch),
-            context_save=_address(emulator.lib.uc_context_save),
-            ctl=_address(emulator.lib.uc_ctl),
-            on_limit=native.OnLimit(on_limit),
-            on_interrupt=native.OnInterrupt(on_interrupt),
-            on_syscall=native.OnSyscall(on_syscall),
-        )
-        self._words = memoryview(self._state).cast("B").cast("q")
-        self._pointer = ctypes.byref(self._state)
-        self.user_data = ctypes.addressof(self._state)
+        code, code_end = _code_buffer()
+        fields: dict[str, Any] = {
+            "map": ctypes.addressof(self._map),
+            "blocks": native.address_of(memoryview(self._blocks)),
+            "code": code,
+            "code_end": code_end,
+            "ram": memory,
+            "ram_size": ram.size,
+            "one_byte": ctypes.addressof(self._tables[0]),
+            "two_byte": ctypes.addressof(self._tables[1]),
+            "uc": emulator.uc.value,
+            "context": context,
+            "error_code": None if offset is None else context + offset,
+            "fault_address": memory + vmcb.EXITINFO2_WORD * 8,
+            "reg_read": _address(emulator.lib.uc_reg_read),
+            "reg_read_batch": _address(emulator.lib.uc_reg_read_batch),
+            "reg_write_batch": _address(emulator.lib.uc_reg_write_batch),
+            "context_save": _address(emulator.lib.uc_context_save),
+            "ctl": _address(emulator.lib.uc_ctl),
+            "on_limit": native.OnLimit(on_limit),
+            "on_interrupt": native.OnInterrupt(on_interrupt),
+            "on_syscall": native.OnSyscall(on_syscall),
+        }
+        self._state = state = native.State.in_dll(lib, "hs")
+        ctypes.memset(ctypes.addressof(state), 0, ctypes.sizeof(state))
+        for name, value in fields.items():
+            setattr(state, name, value)
+        self._callbacks = fields  # live as long as the hooks
+        self._words = memoryview(state).cast("B").cast("q")
+        lib.hs_init()
+        self.user_data = ctypes.addressof(state)
         self.block_callback = ctypes.cast(lib.hs_on_block, ctypes.c_void_p)
         self.edge_callback = ctypes.cast(lib.hs_on_edge, ctypes.c_void_p)
         self.interrupt_callback = ctypes.cast(lib.hs_on_interrupt, ctypes.c_void_p)
@@ -65,11 +75,11 @@ class NativeBlocks:
 
     @property
     def total(self) -> int:
-        return self._words[TOTAL]
+        return self._words[LIMIT] - self._words[LEFT]
 
     @total.setter
     def total(self, value: int) -> None:
-        self._words[TOTAL] = value
+        self._words[LEFT] = self._words[LIMIT] - value
 
     @property
     def limit(self) -> int:
@@ -77,7 +87,12 @@ class NativeBlocks:
 
     @limit.setter
     def limit(self, value: int) -> None:
+        self._words[LEFT] += value - self._words[LIMIT]
         self._words[LIMIT] = value
+
+    @property
+    def full(self) -> bool:
+        return self._words[USED] >= native.BLOCKS
 
     @property
     def next_rip(self) -> int:
@@ -88,23 +103,22 @@ class NativeBlocks:
         self._words[KEEP_RAX] = 1
 
     def reset(self) -> None:
-        self._state.total, self._state.limit = 0, FOREVER
-        self._state.size = 0
+        self._words[LIMIT] = self._words[LEFT] = FOREVER
         self._state.faults, self._state.flush_at = 0, FIRST_FLUSH
-        self.forget()
+        self.dropped()
 
     def settle(self, rip: int) -> int:
-        return int(self._lib.hs_settle(self._pointer, rip))
+        return int(self._lib.hs_settle(rip))
 
     def here(self, rip: int) -> int:
-        return int(self._lib.hs_here(self._pointer, rip))
+        return int(self._lib.hs_here(rip))
 
-    def forget(self) -> None:
-        self._lib.hs_forget(self._pointer)
+    def dropped(self) -> None:
+        self._lib.hs_dropped()
 
     def switch(self, cr3: int) -> None:
         self._state.cr3 = cr3
-        self.forget()
+        self._lib.hs_forget()
 
     def delegate(self, table: FaultTable | None) -> None:
         """Answer the simplest page faults here, as `table` allows; None: none."""
@@ -115,3 +129,18 @@ class NativeBlocks:
 
 def _address(function: Any) -> int | None:
     return ctypes.cast(function, ctypes.c_void_p).value
+
+
+def _code_buffer() -> tuple[int, int]:
+    """Where Unicorn translates to: the largest mapping that may be both written and executed; (0, 0): none is known."""
+    best = (0, 0)
+    try:
+        with open("/proc/self/maps") as maps:
+            for line in maps:
+                span, perms, *_ = line.split()
+                if perms.startswith("rwx"):
+                    start, end = (int(part, 16) for part in span.split("-"))
+                    best = max(best, (start, end), key=lambda pair: pair[1] - pair[0])
+    except OSError:
+        pass
+    return best

@@ -9,36 +9,41 @@ import ctypes
 import functools
 import os
 import sys
-from ctypes import CFUNCTYPE, POINTER, c_int, c_int64, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
+from ctypes import CFUNCTYPE, c_int, c_int64, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
 
-MAP_BITS = 16
+MAP_BITS, BLOCKS = 14, 1 << 20
 
 OnLimit = CFUNCTYPE(c_int, c_uint64, c_uint64)
 OnInterrupt = CFUNCTYPE(None, c_uint32, c_uint64, c_uint64, c_uint32)
 OnSyscall = CFUNCTYPE(c_int64, *[c_uint64] * 7)
 
 
-class Entry(ctypes.Structure):
-    """hs_entry: what is known of the block at one address."""
+class Block(ctypes.Structure):
+    """hs_block: one block, counted."""
 
     _fields_ = (("address", c_uint64), ("size", c_uint16), ("count", c_uint16), ("generation", c_uint32))
 
 
 class State(ctypes.Structure):
-    """hs_state. Its addresses must outlive it: whoever fills it keeps what it points to."""
+    """hs_state: one in the library, as `hs`. Whoever fills it keeps what it points to."""
 
     _fields_ = (
-        ("total", c_int64),
+        ("left", c_int64),
+        ("last", c_uint32),
+        ("unused", c_uint32),
+        ("over", c_void_p),
         ("limit", c_int64),
-        ("start", c_uint64),
-        ("size", c_uint64),
-        ("count", c_uint64),
-        ("map", c_void_p),
-        ("generation", c_uint64),
         ("next_rip", c_uint64),
         ("keep_rax", c_uint64),
+        ("generation", c_uint64),
+        ("blocks", c_void_p),
+        ("map", c_void_p),
+        ("used", c_uint64),
+        ("code", c_uint64),
+        ("code_end", c_uint64),
+        ("patched", c_uint64),
         ("ram", c_void_p),
         ("ram_size", c_uint64),
         ("cr3", c_uint64),
@@ -69,12 +74,13 @@ class State(ctypes.Structure):
 def load(path: Path) -> Any:
     """The shared object at `path`, prototypes set. Hooks are taken as addresses: Unicorn calls them, not we."""
     lib = ctypes.PyDLL(str(path))
-    state = POINTER(State)
-    prototypes = {
-        "hs_settle": (c_int64, state, c_uint64),
-        "hs_here": (c_int64, state, c_uint64),
-        "hs_forget": (None, state),
-        "hs_length": (c_uint64, state, ctypes.c_char_p, c_uint64, c_uint64),
+    prototypes: dict[str, tuple[Any, ...]] = {
+        "hs_init": (None,),
+        "hs_settle": (c_int64, c_uint64),
+        "hs_here": (c_int64, c_uint64),
+        "hs_forget": (None,),
+        "hs_dropped": (None,),
+        "hs_length": (c_uint64, ctypes.c_char_p, c_uint64, c_uint64),
     }
     for name, (result, *arguments) in prototypes.items():
         function = getattr(lib, name)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SOURCES = (HERE / "hooks.c", HERE / "hooks.h")
-FLAGS = ("-O2", "-shared", "-fPIC", "-std=c99", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter")
+FLAGS = ("-O2", "-shared", "-fPIC", "-std=c99", "-fvisibility=hidden", "-Wall", "-Wextra")
 
 
 def name() -> str:

@@ -135,181 +135,307 @@ static size_t length_at(const hs_state *s, const uint8_t *code, size_t end, size
 
 /* --- counting ------------------------------------------------------------------------------------------------------ */
 
+EXPORT hs_state hs; /* one, as there is one Uc: translated code names it by address */
+#define S (&hs)
+
 /* The instructions of [address, address + size) that begin at rip or after it. */
-static uint64_t count_from(const hs_state *s, uint64_t address, uint64_t size, uint64_t rip)
+static uint64_t count_from(uint64_t address, uint64_t size, uint64_t rip)
 {
     uint8_t code[2 * PAGE];
     uint64_t n = 0;
-    size_t end = read_guest(s, address, code, size < sizeof code ? size : sizeof code);
-    for (size_t at = 0; at < end; at += length_at(s, code, end, at))
+    size_t end = read_guest(S, address, code, size < sizeof code ? size : sizeof code);
+    for (size_t at = 0; at < end; at += length_at(S, code, end, at))
         n += address + at >= rip;
     return n;
 }
 
-static uint64_t left(const hs_state *s, uint64_t rip)
+static uint64_t rest(uint64_t rip)
 {
-    if (rip - s->start >= s->size)
+    const hs_block *b = &S->blocks[S->last];
+    if (rip - b->address >= b->size)
         return 0;
-    return rip == s->start ? s->count : count_from(s, s->start, s->size, rip);
+    return rip == b->address ? b->count : count_from(b->address, b->size, rip);
 }
 
-/* The last block was cut short by a store into itself at `address`, if the instruction there now runs alone. */
-static void came_again(hs_state *s, uint64_t address, uint64_t size)
+static uint32_t *slot(uint64_t address) { return &S->map[address * 0x9E3779B97F4A7C15ull >> (64 - HS_MAP_BITS)]; }
+
+/* Could this instruction store? The jumps that stand alone in a block do not. */
+static int may_store(uint64_t address)
 {
-    uint8_t code[LONGEST];
-    uint64_t rest = left(s, address);
-    if (rest > 1 && length_at(s, code, read_guest(s, address, code, LONGEST), 0) == size)
-        s->total -= (int64_t)rest;
+    uint8_t code[1];
+    return !read_guest(S, address, code, 1) || !(code[0] == 0xE9 || code[0] == 0xEB || code[0] == 0xC3 || (code[0] & 0xF0) == 0x70);
 }
 
-static hs_entry *slot(const hs_state *s, uint64_t address)
+/* The block at `address`, counted; 0 where there is no room for one more. */
+static uint32_t find_block(uint64_t address, uint64_t size)
 {
-    return &s->map[address * 0x9E3779B97F4A7C15ull >> (64 - HS_MAP_BITS)];
+    uint32_t *at = slot(address);
+    hs_block *b = &S->blocks[*at];
+    if (*at && b->address == address && b->size == size && b->generation == (S->generation & 0x7FFFFFFF))
+        return *at;
+    if (S->used == HS_BLOCKS)
+        return 0;
+    b = &S->blocks[S->used];
+    b->address = address;
+    b->size = (uint16_t)size;
+    b->count = (uint16_t)count_from(address, size, 0);
+    b->generation = S->generation & 0x7FFFFFFF;
+    b->alone = b->count == 1 && may_store(address);
+    return *at = (uint32_t)S->used++;
 }
 
-EXPORT void hs_on_block(void *uc, uint64_t address, uint32_t size, hs_state *s)
+/* A block begins that does not fit below the limit: 1 if on_limit wants it counted and run. */
+static int over(uint32_t index)
 {
-    (void)uc;
-    if (address - s->start < s->size && (address != s->start || size != s->size))
-        came_again(s, address, size);
-    hs_entry *e = slot(s, address);
-    if (e->address != address || e->size != size || e->generation != (uint32_t)s->generation) {
-        e->address = address;
-        e->size = (uint16_t)size;
-        e->count = (uint16_t)count_from(s, address, size, 0);
-        e->generation = (uint32_t)s->generation;
-    }
-    int64_t total = s->total + e->count;
-    s->start = address;
-    if (total > s->limit && !s->on_limit(address, size)) {
-        s->size = 0;
+    const hs_block *b = &S->blocks[index];
+    S->last = 0;
+    if (!S->on_limit(b->address, b->size))
+        return 0;
+    S->last = index;
+    S->left -= b->count;
+    return 1;
+}
+
+/* Called by patched code, which has counted the block already. */
+static void hs_over(void)
+{
+    uint32_t index = S->last;
+    S->left += S->blocks[index].count;
+    over(index);
+}
+
+#if defined(__x86_64__) && defined(__linux__)
+/* Unicorn calls the block hook, and then the helper that looks whether to stop, in a fixed sequence of instructions:
+ *
+ *   movabs rdi, uc | mov esi, pc | mov edx, size | movabs rcx, data | call hook     movabs rdi, uc | xor esi, esi | call
+ *                                                                           ^ ra                                      ^ end
+ * Where it is just that, the first part is replaced by what hs_on_block does for this block, 15 times cheaper; it goes on
+ * at ra only when `left` is below 0, which is also how a stop is asked for:
+ *
+ *   movabs rax, &hs | sub qword [rax], count | mov dword [rax + 8], index | jns end | call [rax + 16] | nops
+ */
+static int is_call(const uint8_t *ra, int length, void *target)
+{
+    int32_t offset;
+    memcpy(&offset, ra - 4, 4);
+    if (length == 5)
+        return ra[-5] == 0xE8 && ra + offset == (uint8_t *)target;
+    return ra[-6] == 0xFF && ra[-5] == 0x15 && *(void **)(ra + offset) == target;
+}
+
+/* The length of a load of the constant `value` into a register that ends at `end`; 0 if it is not that.
+ * `low` is the register's number: 1 rcx, 6 rsi, 7 rdi. */
+static int is_load(const uint8_t *end, int low, uint64_t value)
+{
+    int32_t narrow;
+    memcpy(&narrow, end - 4, 4);
+    if (end[-10] == 0x48 && end[-9] == (0xB8 | low) && !memcmp(end - 8, &value, 8))
+        return 10;
+    if (end[-7] == 0x48 && end[-6] == 0x8D && end[-5] == (0x05 | low << 3) && (uint64_t)(uintptr_t)end + (int64_t)narrow == value)
+        return 7;
+    if (end[-7] == 0x48 && end[-6] == 0xC7 && end[-5] == (0xC0 | low) && (uint64_t)(int64_t)narrow == value)
+        return 7;
+    if (end[-5] == (0xB8 | low) && (uint32_t)narrow == value)
+        return 5;
+    return 0;
+}
+
+static void patch(uint8_t *ra, void *uc, uint32_t index, void *hook)
+{
+    const hs_block *b = &S->blocks[index];
+    if ((uint64_t)(uintptr_t)ra < S->code + 64 || (uint64_t)(uintptr_t)ra + 64 > S->code_end)
+        return;
+    uint8_t *p = ra - (ra[-6] == 0xFF && ra[-5] == 0x15 ? 6 : 5), *end = ra;
+    if (!is_call(ra, (int)(ra - p), hook))
+        return;
+    int n = is_load(p, 1, (uint64_t)(uintptr_t)S);
+    p -= n;
+    if (!n || p[-5] != 0xBA || memcmp(p - 4, (uint32_t[]){b->size}, 4))
+        return;
+    p -= 5;
+    n = is_load(p, 6, b->address);
+    p -= n;
+    if (!n || !(n = is_load(p, 7, (uint64_t)(uintptr_t)uc)))
+        return;
+    p -= n;
+    n = is_load(end + 10, 7, (uint64_t)(uintptr_t)uc) == 10 ? 10 : is_load(end + 7, 7, (uint64_t)(uintptr_t)uc);
+    end += n;
+    if (!n || end[0] != 0x33 || end[1] != 0xF6)
+        return;
+    end += end[2] == 0xE8 ? 7 : end[2] == 0xFF && end[3] == 0x15 ? 8 : 0;
+    if (end[-7] != 0x33 && end[-8] != 0x33)
+        return;
+    uint8_t code[29] = {0x48, 0xB8, 0, 0, 0, 0, 0, 0, 0, 0, 0x48, 0x81, 0x28, 0, 0, 0, 0, 0xC7, 0x40, 8, 0, 0, 0, 0, 0x79, 0, 0xFF, 0x50, 16};
+    if (ra - p < (int)sizeof code || end - p - 26 > 127)
+        return;
+    memcpy(code + 2, (uint64_t[]){(uint64_t)(uintptr_t)S}, 8);
+    memcpy(code + 13, (uint32_t[]){b->count}, 4);
+    memcpy(code + 20, &index, 4);
+    code[25] = (uint8_t)(end - p - 26);
+    memset(p, 0x90, (size_t)(ra - p));
+    memcpy(p, code, sizeof code);
+    S->patched++;
+}
+#else
+static void patch(uint8_t *ra, void *uc, uint32_t index, void *hook) { (void)ra, (void)uc, (void)index, (void)hook; }
+#endif
+
+EXPORT void hs_on_block(void *uc, uint64_t address, uint32_t size, void *data)
+{
+    (void)data;
+    uint32_t index = find_block(address, size);
+    if (!index) {
+        S->last = 0;
+        S->on_limit(address, size);
         return;
     }
-    s->total = total;
-    s->size = size;
-    s->count = e->count;
+    const hs_block *b = &S->blocks[index];
+    if (b->alone && index != S->last) {
+        /* Inside the last block? A store hit the block it stands in: Unicorn goes on with that instruction alone. No
+         * jump makes a block shorter than what is left of the old one. */
+        uint64_t left = rest(address);
+        if (left > 1)
+            S->left += (int64_t)left;
+    }
+    if (S->left < b->count) {
+        over(index);
+        return;
+    }
+    S->left -= b->count;
+    S->last = index;
+    if (!b->alone)
+        patch(__builtin_return_address(0), uc, index, (void *)hs_on_block);
 }
 
 /* A block was translated: what was known of its address may be of other bytes. `block` is a uc_tb, the address first. */
-EXPORT void hs_on_edge(void *uc, const uint64_t *block, const void *before, hs_state *s)
+EXPORT void hs_on_edge(void *uc, const uint64_t *block, const void *before, void *data)
 {
-    (void)uc, (void)before;
-    hs_entry *e = slot(s, *block);
-    if (e->address == *block)
-        e->generation = (uint32_t)s->generation - 1;
+    (void)uc, (void)before, (void)data;
+    *slot(*block) = 0;
 }
 
-EXPORT int64_t hs_settle(hs_state *s, uint64_t rip)
+EXPORT int64_t hs_settle(uint64_t rip)
 {
-    s->total -= (int64_t)left(s, rip);
-    s->start = rip;
-    s->size = 0;
-    return s->total;
+    S->left += (int64_t)rest(rip);
+    S->last = 0;
+    return S->limit - S->left;
 }
 
-EXPORT int64_t hs_here(const hs_state *s, uint64_t rip) { return s->total - (int64_t)left(s, rip); }
+EXPORT int64_t hs_here(uint64_t rip) { return S->limit - S->left - (int64_t)rest(rip); }
 
-EXPORT void hs_forget(hs_state *s)
+/* The same addresses may hold other code. */
+EXPORT void hs_forget(void)
 {
-    if (!(uint32_t)++s->generation) {
-        s->generation = 2;
-        memset(s->map, 0, sizeof(hs_entry) << HS_MAP_BITS);
-    }
+    S->generation++;
+    memset(S->map, 0, sizeof *S->map << HS_MAP_BITS);
 }
+
+/* All translations were dropped: no block's number is in use. */
+EXPORT void hs_dropped(void)
+{
+    hs_forget();
+    S->used = 1;
+    S->last = 0;
+}
+
+EXPORT void hs_init(void) { S->over = hs_over; }
 
 /* For tests: as decode.length. */
-EXPORT uint64_t hs_length(const hs_state *s, const uint8_t *code, uint64_t n, uint64_t at) { return length_at(s, code, n, at); }
+EXPORT uint64_t hs_length(const uint8_t *code, uint64_t n, uint64_t at) { return length_at(S, code, n, at); }
 
 /* --- page faults: what kernel/mm/fault.py does for the anonymous private VMA in `window` ------------------------- */
 
 /* Frames.alloc: a zeroed frame with one reference, or NONE. */
-static uint64_t alloc_frame(hs_state *s)
+static uint64_t alloc_frame(void)
 {
-    uint64_t n = s->frame_counters[HS_FREE], pfn;
+    uint64_t n = S->frame_counters[HS_FREE], pfn;
     if (n) {
-        uint32_t entry = s->free[n - 1];
+        uint32_t entry = S->free[n - 1];
         pfn = entry & ~CLEAN;
-        s->frame_counters[HS_FREE] = n - 1;
+        S->frame_counters[HS_FREE] = n - 1;
         if (!(entry & CLEAN))
-            memset(s->ram + pfn * PAGE, 0, PAGE);
+            memset(S->ram + pfn * PAGE, 0, PAGE);
     } else {
-        pfn = s->frame_counters[HS_BUMP];
-        if (pfn >= s->frame_counters[HS_LIMIT])
+        pfn = S->frame_counters[HS_BUMP];
+        if (pfn >= S->frame_counters[HS_LIMIT])
             return NONE;
-        s->frame_counters[HS_BUMP] = pfn + 1;
+        S->frame_counters[HS_BUMP] = pfn + 1;
     }
-    s->refs[pfn] = 1;
+    S->refs[pfn] = 1;
     return pfn;
 }
 
 /* handle_mm_fault for the first touch of a page of `window`, and for the first write after a read. 0: not ours. */
-static int fault_here(hs_state *s, uint64_t va, uint32_t error)
+static int fault_here(uint64_t va, uint32_t error)
 {
-    const uint64_t *window = s->window;
+    const uint64_t *window = S->window;
     if (!window || va < window[HS_START] || va >= window[HS_END])
         return 0;
-    uint64_t *pte = find_pte(s, va);
+    uint64_t *pte = find_pte(S, va);
     if (!pte)
         return 0;
     uint64_t write_bits = window[HS_WRITE_BITS], read_bits = window[HS_READ_BITS];
     if (error == 4) { /* a read of an absent page: the zero page */
         if (*pte || !read_bits)
             return 0;
-        *pte = s->frame_counters[HS_ZERO] << 12 | read_bits;
+        *pte = S->frame_counters[HS_ZERO] << 12 | read_bits;
     } else { /* a write: of an absent page, or of the zero page where that holds no code */
         if (!write_bits || (error != 6 && error != 7))
             return 0;
         if (error == 6 ? *pte != 0 : !(*pte & SPECIAL) || *pte & WRITABLE || !(*pte & PRESENT) || !(write_bits & NX))
             return 0;
-        uint64_t pfn = alloc_frame(s);
+        uint64_t pfn = alloc_frame();
         if (pfn == NONE)
             return 0;
         *pte = pfn << 12 | write_bits;
-        s->mm_counters[HS_ANON]++;
+        S->mm_counters[HS_ANON]++;
     }
-    s->mm_counters[HS_MIN_FLT]++;
+    S->mm_counters[HS_MIN_FLT]++;
     return 1;
 }
 
-EXPORT void hs_on_interrupt(void *uc, uint32_t number, hs_state *s)
+EXPORT void hs_on_interrupt(void *uc, uint32_t number, void *data)
 {
+    (void)data;
     uint64_t rip = 0, va = 0;
     uint32_t error = 0;
-    s->reg_read(uc, RIP, &rip);
-    hs_settle(s, rip);
-    if (s->error_code) {
-        s->context_save(uc, s->context);
-        error = *s->error_code;
+    S->reg_read(uc, RIP, &rip);
+    hs_settle(rip);
+    if (S->error_code) {
+        S->context_save(uc, S->context);
+        error = *S->error_code;
     }
     if (number == PAGE_FAULT) {
-        va = *s->fault_address;
-        if (++s->faults >= s->flush_at) {
-            s->flush_at *= 2;
-            s->ctl(uc, CTL_TLB_FLUSH);
+        va = *S->fault_address;
+        if (++S->faults >= S->flush_at) {
+            S->flush_at *= 2;
+            S->ctl(uc, CTL_TLB_FLUSH);
         }
-        if (s->error_code && fault_here(s, va, error))
+        if (S->error_code && fault_here(va, error))
             return;
     }
-    s->on_interrupt(number, rip, va, error);
+    S->on_interrupt(number, rip, va, error);
 }
 
 /* --- syscalls ---------------------------------------------------------------------------------------------------- */
 
-EXPORT void hs_on_syscall(void *uc, hs_state *s)
+EXPORT void hs_on_syscall(void *uc, void *data)
 {
+    (void)data;
     static const int entry[] = {RAX, RDI, RSI, RDX, R10, R8, R9, RIP, RFLAGS}, clobbered[] = {RCX, R11}, result[] = {RAX};
     uint64_t v[9], next;
     void *pointers[9], *two[] = {&next, &v[8]};
     for (int i = 0; i < 9; i++)
         pointers[i] = &v[i];
-    s->reg_read_batch(uc, entry, pointers, 9);
-    s->next_rip = next = s->size ? s->start + s->size : v[7] + 2;
-    s->reg_write_batch(uc, clobbered, two, 2);
-    s->keep_rax = 0;
-    int64_t rax = s->on_syscall(v[0], v[1], v[2], v[3], v[4], v[5], v[6]);
-    if (!s->keep_rax) {
+    S->reg_read_batch(uc, entry, pointers, 9);
+    const hs_block *b = &S->blocks[S->last];
+    S->next_rip = next = S->last ? b->address + b->size : v[7] + 2;
+    S->reg_write_batch(uc, clobbered, two, 2);
+    S->keep_rax = 0;
+    int64_t rax = S->on_syscall(v[0], v[1], v[2], v[3], v[4], v[5], v[6]);
+    if (!S->keep_rax) {
         void *one[] = {&rax};
-        s->reg_write_batch(uc, result, one, 1);
+        S->reg_write_batch(uc, result, one, 1);
     }
-    s->next_rip = 0;
+    S->next_rip = 0;
 }

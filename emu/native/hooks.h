@@ -5,7 +5,8 @@
 
 #include <stdint.h>
 
-#define HS_MAP_BITS 16 /* entries of the block cache: direct-mapped, 1 MiB */
+#define HS_MAP_BITS 14        /* direct-mapped cache of blocks that are counted by a call */
+#define HS_BLOCKS (1u << 20) /* blocks known at one time: 16 MiB, touched as used */
 
 /* Flag bytes of the opcode tables; emu/cpu/decode.py owns them. */
 enum { HS_MODRM = 1, HS_IMM8 = 2, HS_IMM16 = 4, HS_IMMZ = 8, HS_IMMV = 16, HS_MOFFS = 32, HS_GROUP3 = 64, HS_PREFIX = 128 };
@@ -18,17 +19,24 @@ enum { HS_START, HS_END, HS_WRITE_BITS, HS_READ_BITS };
 typedef struct {
     uint64_t address;
     uint16_t size, count; /* a block is at most a page and an instruction long */
-    uint32_t generation;
-} hs_entry;
+    uint32_t generation : 31;
+    uint32_t alone : 1; /* one instruction, which may store: see hs_on_block */
+} hs_block;
 
 typedef struct {
-    /* counting: see emu/cpu/hooks.py, whose words these are */
-    int64_t total, limit;
-    uint64_t start, size, count; /* the last counted block */
-    hs_entry *map;
-    uint64_t generation;
+    /* counting: see emu/cpu/hooks.py. total = limit - left; a block that takes `left` below 0 goes to hs_over */
+    int64_t left;
+    uint32_t last, unused; /* index of the last counted block; 0: none */
+    void (*over)(void);
+    int64_t limit;
     uint64_t next_rip; /* inside a syscall: the address after it */
     uint64_t keep_rax; /* set by on_syscall: the call has no value */
+    uint64_t generation;
+    hs_block *blocks;
+    uint32_t *map;          /* indices of blocks, by address */
+    uint64_t used;          /* blocks [1, used) are taken; HS_BLOCKS: no room, the translations must be dropped */
+    uint64_t code, code_end; /* Unicorn's buffer of translated code, if it may be patched; else 0 */
+    uint64_t patched;
 
     /* guest memory */
     uint8_t *ram;
