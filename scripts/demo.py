@@ -1,7 +1,12 @@
-"""`make demo`: two C programs, built for musl by zig, run on our CPU and kernel. README.md shows what it prints."""
+"""`make demo`: two C programs, built for musl by zig, run on our CPU and kernel. README.md shows what it prints.
+
+python scripts/demo.py              run it
+python scripts/demo.py --readme     put what it prints into README.md
+"""
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -31,6 +36,15 @@ def main() -> int:
     return 0
 
 
+def into_readme() -> int:
+    """Replace the README's transcript by a fresh one."""
+    fresh = subprocess.run([sys.executable, __file__], stdout=subprocess.PIPE, text=True, check=True).stdout
+    readme = REPO / "README.md"
+    block = re.compile(r"(<!-- make demo -->\n```text\n).*?(```\n)", re.DOTALL)
+    readme.write_text(block.sub(lambda found: found[1] + fresh + found[2], readme.read_text(), count=1))
+    return 0
+
+
 def show(command: str) -> None:
     """Type `command` and what it prints: the guest's output and the trace in the order in which they came."""
     print(f"$ {command}", flush=True)
@@ -46,4 +60,4 @@ def show(command: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(into_readme() if sys.argv[1:] == ["--readme"] else main())
