@@ -11,7 +11,7 @@ from kernel.abi.mman import Madv
 from kernel.cpu import Access
 from kernel.mm.fault import Fault, handle_mm_fault, prepare_anon_vma
 from kernel.mm.merge import modify
-from kernel.mm.pte import GUARD, HERE, PFN, SPECIAL, A, D, P, W
+from kernel.mm.pte import ANON, GUARD, HERE, PFN, SPECIAL, A, D, P, W
 from kernel.mm.shmem import Shmem
 from kernel.mm.vma import (
     DONTCOPY,
@@ -83,15 +83,15 @@ def madvise(mm: Mm, start: int, end: int, advice: int) -> None:
     act = ACTIONS.get(advice)
     if change is None and act is None:
         raise LinuxError(EINVAL, "advice is unknown")
-    hole = 0
+    hole: int | None = None
     at = start
     while at < end:
         vma = mm.vmas.first(at)
         if vma is None or vma.start >= end:
-            hole = hole or at
+            hole = at if hole is None else hole
             break
         if vma.start > at:
-            hole, at = hole or at, vma.start
+            hole, at = at if hole is None else hole, vma.start
         stop = min(vma.end, end)
         if vma.flags & SEALED and advice in DISCARDS and vma.mappable is None and not vma.flags & WRITE:
             raise LinuxError(EPERM, f"the mapping at 0x{vma.start:x} is sealed (mseal) and not writable")
@@ -100,7 +100,7 @@ def madvise(mm: Mm, start: int, end: int, advice: int) -> None:
         elif change is not None:
             _reflag(mm, vma, at, stop, change(vma))
         at = stop
-    if hole:
+    if hole is not None:
         raise LinuxError(ENOMEM, f"nothing is mapped at 0x{hole:x} (what is mapped was advised)")
 
 
@@ -200,6 +200,21 @@ def cold(mm: Mm, vma: Vma, start: int, end: int) -> None:
     _age(mm, start, end, lambda entry: entry & ~A)
 
 
+def pageout(mm: Mm, vma: Vma, start: int, end: int) -> None:
+    """MADV_PAGEOUT, without swap: lazily freed pages go, and file pages that nobody else maps are unmapped."""
+    cold(mm, vma, start, end)
+    mm.update_hiwater()
+    words, refs = mm.words, mm.frames.refs
+    for va, i, j in mm.page_table.leaves_in(start, end):
+        for k in range(i, j):
+            entry = words[k]
+            if entry & HERE and not entry & SPECIAL:
+                owners = 1 if entry & ANON else 2  # the page cache is one
+                if refs[(entry & PFN) >> 12] == owners and not (entry & ANON and entry & D):
+                    page = va + (k - i << 12)
+                    zap_range(mm, vma, page, page + 4096)
+
+
 def _age(mm: Mm, start: int, end: int, old: Callable[[int], int]) -> None:
     words = mm.words
     changed = False
@@ -273,7 +288,7 @@ ACTIONS: dict[int, Advice] = {
     Madv.DONTNEED_LOCKED: dontneed_locked,
     Madv.FREE: free,
     Madv.COLD: cold,
-    Madv.PAGEOUT: cold,  # nothing to page out to: the pages only grow old
+    Madv.PAGEOUT: pageout,
     Madv.WILLNEED: willneed,
     Madv.REMOVE: remove,
     Madv.COLLAPSE: collapse,

@@ -57,7 +57,7 @@ def _expand(mm: Mm, old: int, new: int) -> None:
         raise LinuxError(ENOMEM, f"vm.max_map_count: there are {mm.map_count} mappings")
     mm.frames.commit.charge(pages, mm.privileged, mm.total_vm)
     below = mm.vmas.last(old)
-    grown = below is not None and below.end == old
+    grown = below is not None and below.end == old > mm.start_brk  # never into the bss
     if not grown or merge_new(mm, old, new, flags, None, old >> 12, None, just_expand=True) is None:
         mm.add(Vma(old, new, flags, None, old >> 12))
     mm.account(flags, pages)

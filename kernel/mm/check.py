@@ -61,6 +61,7 @@ def _check_totals(mm: Mm) -> None:
             totals["data_vm"] += n
         if flags & LOCKED:
             totals["locked_vm"] += n
+    totals["locked_vm"] += mm.lost_locks
     for field in ("total_vm", "map_count", "exec_vm", "stack_vm", "data_vm", "locked_vm"):
         assert getattr(mm, field) == totals[field], f"{field} is {getattr(mm, field)}, recounted {totals[field]}"
 

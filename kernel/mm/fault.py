@@ -17,6 +17,7 @@ from kernel.mm.mm import COW, FILE, MIN_FLT, SHMEM, Mm
 from kernel.mm.pte import ANON, HERE, NX, PFN, SOFT_DIRTY, SPECIAL, A, D, P, W
 from kernel.mm.vma import ACCESS, EXEC, GROWSDOWN, LOCKED, LOCKONFAULT, SHARED, WRITE, Vma
 
+FAULT_AROUND = 16  # pages (fault_around_bytes)
 READ_ACCESS, WRITE_ACCESS, FETCH_ACCESS = Access.READ, Access.WRITE, Access.FETCH
 
 
@@ -145,6 +146,11 @@ def _file(mm: Mm, vma: Vma, va: int, access: Access, index: int) -> Fault:
     frames = mm.frames
     write = access is WRITE_ACCESS
     private = not vma.flags & SHARED
+    if not write and _fault_around(mm, vma, va, index):
+        counters[MIN_FLT] += 1
+        if mm.probes.wants(PageFault):
+            emit(mm, va, access, "file", (mm.words[index] & PFN) >> 12)
+        return OK
     pfn = vma.mappable.frame(vma.page_index(va), write and not private)
     if pfn is None:
         return BUS
@@ -167,6 +173,29 @@ def _file(mm: Mm, vma: Vma, va: int, access: Access, index: int) -> Fault:
     if mm.probes.wants(PageFault):
         emit(mm, va, access, kind, pfn)
     return OK
+
+
+def _fault_around(mm: Mm, vma: Vma, va: int, index: int) -> bool:
+    """do_fault_around: a read maps what the page cache has of the 64 KiB around it. Is va's own page among that?"""
+    mappable = vma.mappable
+    assert mappable is not None
+    page, words = va >> 12, mm.words
+    first = max(page & -FAULT_AROUND, vma.start >> 12)
+    last = min(first + FAULT_AROUND, (page | 511) + 1, vma.end >> 12)
+    bits, code = vma.read_bits, vma.flags & EXEC
+    mapped = 0
+    for n in range(first, last):
+        k = index + n - page
+        if words[k] or not mappable.resident(vma.pgoff + n - (vma.start >> 12)):
+            continue
+        pfn = mappable.frame(vma.pgoff + n - (vma.start >> 12), False)
+        if pfn is not None:
+            words[k] = pfn << 12 | bits
+            mapped += 1
+            if code:
+                mm.frames.code.add(pfn)
+    mm.counters[SHMEM if vma.shmem else FILE] += mapped
+    return words[index] != 0
 
 
 def prepare_anon_vma(mm: Mm, vma: Vma) -> None:

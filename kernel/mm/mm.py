@@ -27,15 +27,16 @@ class Mm:
     """One address space.
 
     Always holds (mm/check.py recounts it): a PTE lies in a VMA; `counters` are what the page table says;
-    `total_vm`, `data_vm`, `stack_vm`, `exec_vm`, `locked_vm` (pages) and `map_count` are what the VMAs say.
+    `total_vm`, `data_vm`, `stack_vm`, `exec_vm`, `locked_vm` (pages) and `map_count` are what the VMAs say, but for
+    `lost_locks`: locked pages that MREMAP_DONTUNMAP counted twice, as Linux 6.18 does.
     """
 
     __slots__ = (
         "arg_end", "arg_start", "brk", "code", "counters", "data_vm", "def_flags", "end_code", "end_data",
         "env_end", "env_start", "exec_vm", "frames", "hiwater_rss", "hiwater_vm", "legacy_layout", "limits",
-        "locked_vm", "map_count", "max_map_count", "mmap_base", "mmap_min_addr", "next_anon_vma", "now", "page_table",
-        "policy", "privileged", "probes", "ram", "read_implies_exec", "stack_guard_gap", "stack_vm", "start_brk",
-        "start_code", "start_data", "start_stack", "tlb", "total_vm", "vmas", "words",
+        "locked_vm", "lost_locks", "map_count", "max_map_count", "mmap_base", "mmap_min_addr", "next_anon_vma",
+        "now", "page_table", "policy", "privileged", "probes", "ram", "read_implies_exec", "stack_guard_gap",
+        "stack_vm", "start_brk", "start_code", "start_data", "start_stack", "tlb", "total_vm", "vmas", "words",
     )  # fmt: skip
 
     def __init__(
@@ -66,7 +67,8 @@ class Mm:
         self.vmas = VmaSet()
         self.counters = memoryview(bytearray(8 * 8)).cast("Q")
         self.hiwater_rss = self.hiwater_vm = 0
-        self.total_vm = self.data_vm = self.stack_vm = self.exec_vm = self.locked_vm = self.map_count = 0
+        self.total_vm = self.data_vm = self.stack_vm = self.exec_vm = self.locked_vm = 0
+        self.lost_locks = self.map_count = 0
         self.max_map_count = MAX_MAP_COUNT
         self.mmap_min_addr = MMAP_MIN_ADDR
         self.stack_guard_gap = STACK_GUARD_GAP

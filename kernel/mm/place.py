@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from kernel.abi.errno import EINVAL, ENOMEM, EPERM, LinuxError
+from kernel.abi.errno import EINVAL, ENOMEM, EPERM, Errno, LinuxError
 from kernel.abi.limits import HPAGE_SIZE, PAGE_SIZE, TASK_SIZE
 from kernel.mm.vma import GROWSDOWN, Vma
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 LEGACY_BASE = -(-(TASK_SIZE // 3) // PAGE_SIZE) * PAGE_SIZE  # TASK_UNMAPPED_BASE
 LOW_32BIT, HIGH_32BIT = 0x4000_0000, 0x8000_0000
 SZ_4G = 1 << 32
+ERR_VALUES = (1 << 64) - 4096
 
 
 def start_gap(mm: Mm, vma: Vma) -> int:
@@ -34,6 +35,9 @@ def get_unmapped_area(
     if length > TASK_SIZE:
         raise LinuxError(ENOMEM, "length exceeds the address space")
     if fixed:
+        if addr > ERR_VALUES:
+            errno = (1 << 64) - addr  # "IS_ERR_VALUE(addr)": Linux takes the wish itself for an error
+            raise LinuxError(cast(Errno, errno), f"addr is beyond the address space, and reads as errno {errno}")
         if addr > TASK_SIZE - length:
             raise LinuxError(ENOMEM, f"the range ends beyond the address space (0x{TASK_SIZE:x})")
         if addr % PAGE_SIZE:

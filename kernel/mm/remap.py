@@ -35,7 +35,7 @@ def mremap(
     if new == old:
         return addr
     if new < old:
-        munmap(mm, addr + new, addr + old)
+        _shrink(mm, addr, old, new)
         return addr
     if vma.end - addr == old and _expandable(mm, vma, new - old):
         _expand(mm, vma, addr, old, new)
@@ -101,7 +101,7 @@ def _to(mm: Mm, vma: Vma, addr: int, old: int, new: int, new_addr: int, fixed: b
     if fixed:
         munmap(mm, new_addr, new_addr + new)
     if new < old:
-        munmap(mm, addr + new, addr + old)
+        _shrink(mm, addr, old, new)
         old = new
     found = mm.vmas.find(addr)
     if found is None:
@@ -111,6 +111,12 @@ def _to(mm: Mm, vma: Vma, addr: int, old: int, new: int, new_addr: int, fixed: b
         if why:
             raise LinuxError(ENOMEM, why)
     return _move(mm, found, addr, old, new, _new_address(mm, found, addr, new, new_addr, fixed), dontunmap)
+
+
+def _shrink(mm: Mm, addr: int, old: int, new: int) -> None:
+    if addr + old > TASK_SIZE:
+        raise LinuxError(EINVAL, "the old range ends beyond the address space")
+    munmap(mm, addr + new, addr + old)
 
 
 def _new_address(mm: Mm, vma: Vma, addr: int, length: int, wish: int, fixed: bool) -> int:
@@ -160,7 +166,9 @@ def _move(mm: Mm, vma: Vma, addr: int, old: int, new: int, new_addr: int, dontun
     if flags & LOCKED:
         mm.locked_vm += new >> 12
     if dontunmap:
-        mm.vmas.reflag(source, source.flags & ~(LOCKED | LOCKONFAULT | ACCOUNT))
+        if source.flags & LOCKED:
+            mm.lost_locks += source.pages  # "because we won't unmap we don't need to touch locked_vm"
+        mm.vmas.reflag(source, source.flags & ~(LOCKED | LOCKONFAULT))
         if source is not target and source.start == addr and source.end == addr + old:
             source.anon_vma = 0
     elif old:

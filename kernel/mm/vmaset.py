@@ -168,6 +168,8 @@ class VmaSet:
 
     def overlapping(self, start: int, end: int) -> list[Vma]:
         """Those that have a page in [start, end), ascending."""
+        if end > TOP:
+            end = TOP
         c, i = self._place(start)
         found: list[Vma] = []
         while True:

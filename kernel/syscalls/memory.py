@@ -319,8 +319,11 @@ def remap_file_pages(
         at = beside.end
     if vma.file is not vma.mappable and pgoff + (length >> 12) > (1 << 63) - 1 >> 12:
         raise LinuxError(EOVERFLOW, "the offset is past the largest file")
-    mm_map.mmap_region(mm, start, end, vma.flags, vma.mappable, pgoff, vma.file)
-    populate(mm, start, end)
+    locked = vma.flags & vm.LOCKED
+    kept = vm.ACCESS | vm.MAY | vm.SHARED | vm.MAYSHARE | vm.LOCKED
+    mm_map.mmap_region(mm, start, end, vma.flags & kept | mm.def_flags, vma.mappable, pgoff, vma.file)
+    if locked or not flags & Map.NONBLOCK:
+        populate(mm, start, end)
     return 0
 
 

@@ -176,7 +176,7 @@ def numpy_always(monkeypatch: pytest.MonkeyPatch) -> None:
     import kernel.mm.zap
 
     for module in (kernel.mm.zap, kernel.mm.protect):
-        monkeypatch.setattr(module, "bulk", lambda start, end: True)
+        monkeypatch.setattr(module, "bulk", lambda *_: True)
         monkeypatch.setattr(module, "FEW", 0, raising=False)
 
 

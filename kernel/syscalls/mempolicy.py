@@ -1,0 +1,1 @@
+"""NUMA syscalls: mbind, set_mempolicy and their kin."""
