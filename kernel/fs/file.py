@@ -70,9 +70,14 @@ class File:
         self.pos += len(data)
         return data
 
-    def unread(self, data: bytes) -> None:
-        """Take back what `read` gave last and the guest's memory did not take."""
-        self.pos -= len(data)
+    def unread(self, data: bytes, copied: int) -> int:
+        """Of what `read` gave last, the guest's memory took `copied` bytes only; how many count as read."""
+        self.pos -= len(data) - copied
+        return copied
+
+    def acceptable(self, present: int, total: int) -> int:
+        """Of a write of `total` bytes only `present` can be read from memory; how many are written."""
+        return present
 
     def write(self, data: bytes) -> int:
         """Write where the file stands, or at its end if O_APPEND."""
@@ -183,12 +188,17 @@ class DirFile(File):
         """All entries, in order, "." and ".." included; taken when reading starts at 0."""
         raise LinuxError(ENOTDIR, "this directory does not list itself")
 
-    def getdents(self, room: int, extra: int = 0) -> list[DirEntry]:
+    def upcoming(self) -> list[DirEntry]:
+        """The entries behind `pos`: here `after` counts them."""
         if self.listing is None or self.pos == 0:
             self.listing = self.entries()
+        return self.listing[self.pos :]
+
+    def getdents(self, room: int, extra: int = 0) -> list[DirEntry]:
+        if self.pos == 0:
             self.inode.accessed()
         taken: list[DirEntry] = []
-        for entry in self.remaining(self.listing):
+        for entry in self.upcoming():
             size = (19 + extra + len(entry.name) + 1 + 7) & ~7
             if size > room:
                 if not taken:
@@ -198,10 +208,6 @@ class DirFile(File):
             taken.append(entry)
             self.pos = entry.after
         return taken
-
-    def remaining(self, listing: list[DirEntry]) -> list[DirEntry]:
-        """What of `listing` lies behind `pos`: here `after` counts entries."""
-        return listing[self.pos :]
 
     def lseek(self, offset: int, whence: int) -> int:
         if whence not in (Seek.SET, Seek.CUR):

@@ -92,7 +92,7 @@ def _open_last(walk: Walk, name: bytes, flags: int, mode: int) -> tuple[Path, bo
                 raise LinuxError(EISDIR, "O_CREAT, and it is a directory")
             return found, False
         if flags & Open.NOFOLLOW and not slash:
-            raise LinuxError(ELOOP, "O_NOFOLLOW, and it is a symbolic link")
+            return found, False
         text = walk.link_text(found)
         if text is None:
             return walk.at, False
@@ -117,7 +117,7 @@ def _may_open(cred: Cred, path: Path, flags: int) -> None:
     if flags & Open.TRUNC:
         mask |= MAY_WRITE
     if kind == S_IFLNK:
-        raise LinuxError(ELOOP, "it is a symbolic link")
+        raise LinuxError(ELOOP, "O_NOFOLLOW, and it is a symbolic link")
     if kind == S_IFDIR and mask & MAY_WRITE:
         raise LinuxError(EISDIR, "a directory is not opened for writing")
     if kind == S_IFSOCK:

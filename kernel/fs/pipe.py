@@ -51,8 +51,8 @@ class PipeInode(Inode):
     def held(self) -> int:
         return sum(len(buffer.data) - buffer.start for buffer in self.buffers)
 
-    def take(self, n: int) -> bytes:
-        """Up to `n` bytes, at most one packet."""
+    def take(self, n: int) -> list[bytes]:
+        """Up to `n` bytes, by buffers, at most one packet."""
         parts: list[bytes] = []
         while n and self.buffers:
             buffer = self.buffers[0]
@@ -66,23 +66,27 @@ class PipeInode(Inode):
                 self.buffers.popleft()
             if buffer.packet:
                 break
-        return b"".join(parts)
+        return parts
 
-    def put_back(self, data: bytes) -> None:
+    def put_back(self, data: bytes, packet: bool) -> None:
         """Bytes that a reader's memory did not take are first again."""
         if data:
-            self.buffers.appendleft(Buffer(data, packet=False))
+            self.buffers.appendleft(Buffer(data, packet))
+
+    def merges(self, odd: int) -> bool:
+        """Do the odd bytes of a write go into the last buffer's page?"""
+        if not odd or not self.buffers or self.buffers[-1].packet:
+            return False
+        return len(self.buffers[-1].data) + odd <= PAGE_SIZE
 
     def give(self, data: bytes, packet: bool) -> int:
         """As much of `data` as there is room for (anon_pipe_write): the odd bytes first, into the last buffer's page if
         it has room, then page by page."""
         done = 0
         odd = len(data) % PAGE_SIZE
-        if odd and self.buffers:
-            last = self.buffers[-1]
-            if not last.packet and len(last.data) + odd <= PAGE_SIZE:
-                last.data += data[:odd]
-                done = odd
+        if self.merges(odd):
+            self.buffers[-1].data += data[:odd]
+            done = odd
         while done < len(data) and len(self.buffers) < self.slots:
             part = data[done : done + PAGE_SIZE]
             self.buffers.append(Buffer(part, packet))
@@ -106,10 +110,11 @@ class PipeInode(Inode):
 class PipeFile(PipeLike):
     """One end of a pipe (or both, by /proc/[pid]/fd and O_RDWR)."""
 
-    __slots__ = ("pipe",)
+    __slots__ = ("pipe", "sizes")
 
     def __init__(self, path: Path, flags: int) -> None:
         super().__init__(path, flags)
+        self.sizes: list[int] = []
         inode = path.dentry.inode
         assert isinstance(inode, PipeInode)
         self.pipe = inode
@@ -120,11 +125,27 @@ class PipeFile(PipeLike):
         pipe = self.pipe
         if pipe.buffers or not n:
             pipe.atime = pipe.fs.now()
-            return pipe.take(n)
+            parts = pipe.take(n)
+            self.sizes = [len(part) for part in parts]
+            return b"".join(parts)
         return None if pipe.writers else b""
 
-    def unread(self, data: bytes) -> None:
-        self.pipe.put_back(data)
+    def unread(self, data: bytes, copied: int) -> int:
+        """A buffer is read whole or not at all (anon_pipe_read); `sizes` says where they ended."""
+        whole = 0
+        for size in self.sizes:
+            if whole + size > copied:
+                break
+            whole += size
+        self.pipe.put_back(data[whole:], packet=False)
+        return whole
+
+    def acceptable(self, present: int, total: int) -> int:
+        """A page is written whole or not at all; the odd bytes first, if they merge (anon_pipe_write)."""
+        odd = total % PAGE_SIZE
+        if not self.pipe.merges(odd):
+            return present // PAGE_SIZE * PAGE_SIZE
+        return 0 if present < odd else odd + (present - odd) // PAGE_SIZE * PAGE_SIZE
 
     def write(self, data: bytes) -> int:
         pipe = self.pipe

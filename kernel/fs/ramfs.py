@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel.abi.errno import EEXIST, ENODEV, ENOSPC, ENOTEMPTY, ENXIO, EOPNOTSUPP, EPERM, LinuxError
-from kernel.abi.fcntl import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_ISGID, Open
+from kernel.abi.fcntl import DT_DIR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_ISGID, Open
 from kernel.abi.limits import PAGE_SHIFT, PAGE_SIZE
 from kernel.fs.dentry import Dentry, Path
 from kernel.fs.file import DirEntry, DirFile, File
@@ -268,11 +268,12 @@ class RamDir(RamNode):
         self.insert(directory, dentry)
         return dentry
 
-    def insert(self, directory: Dentry, dentry: Dentry) -> None:
+    def insert(self, directory: Dentry, dentry: Dentry, cookie: int = 0) -> None:
+        """Under its name, last, or in the place of what had `cookie` (simple_offset_rename)."""
         assert directory.children is not None
         directory.children[dentry.name] = dentry
-        dentry.cookie = self.next_cookie
-        self.next_cookie += 1
+        dentry.cookie = cookie or self.next_cookie
+        self.next_cookie += not cookie
         self.size += DIRENT_SIZE
         self.touch()
 
@@ -351,7 +352,7 @@ class RamDir(RamNode):
             self.nlink -= 1
             other.nlink += 1
         old.name, old.parent = name, directory
-        other.insert(directory, old)
+        other.insert(directory, old, target.cookie if target is not None else 0)
         old.inode.changed()
 
     def _exchange(self, old: Dentry, target: Dentry, other: RamDir) -> None:
@@ -364,43 +365,44 @@ class RamDir(RamNode):
             inode.changed()
         old.name, target.name = target.name, old.name
         old.parent, target.parent = target.parent, old.parent
-        other.insert(old.parent, old)
-        self.insert(target.parent, target)
+        cookies = old.cookie, target.cookie
+        self.insert(target.parent, target, cookies[0])
+        other.insert(old.parent, old, cookies[1])
 
 
 class RamDirFile(DirFile):
-    """An open directory: newest entry first, d_off the cookie of the next, as tmpfs since Linux 6.6."""
+    """An open directory. As tmpfs since Linux 6.6: what was made or renamed last comes first, d_off is the cookie of
+    the entry after, so that a position survives changes."""
 
     __slots__ = ()
 
-    def entries(self) -> list[DirEntry]:
-        dentry = self.path.dentry
+    def upcoming(self) -> list[DirEntry]:
+        dentry, pos = self.path.dentry, self.pos
         assert dentry.children is not None
-        listed = sorted(dentry.children.values(), key=lambda child: -child.cookie)
-        after = [child.cookie for child in listed[1:]] + [EOD]
-        first = listed[0].cookie if listed else EOD
-        out = [DirEntry(dentry.inode.ino, 1, 4, b"."), DirEntry(dentry.parent.inode.ino, first, 4, b"..")]
-        for child, cookie in zip(listed, after, strict=True):
-            out.append(DirEntry(child.inode.ino, cookie, child.inode.mode >> 12, child.name))
+        listed = list(dentry.children.values())
+        listed.reverse()
+        if pos > 2:
+            listed = _from_cookie(listed, pos)
+        after = [*(child.cookie for child in listed[1:]), EOD]
+        out = [
+            DirEntry(child.inode.ino, cookie, child.inode.mode >> 12, child.name)
+            for child, cookie in zip(listed, after, strict=False)
+        ]
+        if pos < 2:
+            first = listed[0].cookie if listed else EOD
+            out.insert(0, DirEntry(dentry.parent.inode.ino, first, DT_DIR, b".."))
+        if pos < 1:
+            out.insert(0, DirEntry(dentry.inode.ino, 1, DT_DIR, b"."))
         return out
 
-    def remaining(self, listing: list[DirEntry]) -> list[DirEntry]:
-        """Entries whose predecessor's `after` is `pos` or lies behind it; those removed meanwhile are left out."""
-        pos = self.pos
-        if pos == 0:
-            return listing
-        if pos >= EOD:
-            return []
-        children = self.path.dentry.children or {}
-        if pos == 1:
-            return listing[1:]
-        out: list[DirEntry] = []
-        here = EOD
-        for entry, before in zip(listing[2:], listing[1:], strict=False):
-            here = before.after
-            if here <= pos and entry.name in children:
-                out.append(entry)
-        return out
+
+def _from_cookie(listed: list[Dentry], pos: int) -> list[Dentry]:
+    """The entries from the one with cookie `pos` on, or, if it has gone, from the next higher (offset_find_next)."""
+    at = min((child.cookie for child in listed if child.cookie >= pos), default=EOD)
+    for i, child in enumerate(listed):
+        if child.cookie == at:
+            return listed[i:]
+    return []
 
 
 def make_at(directory: Dentry, name: bytes, inode: Inode) -> Dentry:

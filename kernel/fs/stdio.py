@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kernel.abi.errno import EIO, Errno, LinuxError
 from kernel.abi.fcntl import FIONREAD, S_IFCHR, S_IFIFO, TCGETS, TIOCGPGRP, TIOCGWINSZ, Open, Poll
+from kernel.abi.limits import PAGE_SIZE
 from kernel.abi.structs import Termios, Winsize
 from kernel.fs.chardev import makedev
 from kernel.fs.file import File, PipeLike
@@ -87,8 +88,13 @@ class StdFile(PipeLike):
         data, std.ahead = std.ahead[:n], std.ahead[n:]
         return data
 
-    def unread(self, data: bytes) -> None:
-        self.std.ahead = data + self.std.ahead
+    def unread(self, data: bytes, copied: int) -> int:
+        self.std.ahead = data[copied:] + self.std.ahead
+        return copied
+
+    def acceptable(self, present: int, total: int) -> int:
+        """As a pipe that is empty: whole pages."""
+        return present // PAGE_SIZE * PAGE_SIZE
 
     def write(self, data: bytes) -> int:
         done = 0

@@ -223,9 +223,9 @@ class TextFile(File):
             batch += self.records.pop()
         return batch
 
-    def unread(self, data: bytes) -> None:
-        super().unread(data)
+    def unread(self, data: bytes, copied: int) -> int:
         self.expected = -1
+        return super().unread(data, copied)
 
     def pwrite(self, data: bytes, pos: int) -> int:
         if self.node.store is None:

@@ -24,7 +24,7 @@ from kernel.abi.fcntlargs import FcntlArg, FcntlCommand, FcntlResult
 from kernel.abi.fileargs import CloseRangeFlags
 from kernel.abi.ioctlargs import IoctlArg, IoctlCommand
 from kernel.abi.mman import MfdFlags
-from kernel.abi.structs import Flock
+from kernel.abi.structs import Flock, FOwnerEx
 from kernel.fs import memfd
 from kernel.fs.file import STATUS
 from kernel.fs.inode import owns
@@ -79,6 +79,9 @@ def fcntl(task: Task, fd: Fd, cmd: FcntlCommand, arg: FcntlArg) -> Outcome:
         return memfd.get_seals(file)
     if cmd in (FcntlCmd.GETOWN, FcntlCmd.GETSIG):
         return 0  # nobody is told of anything
+    if cmd == FcntlCmd.GETOWN_EX:
+        task.mm.copy_to_user(arg, FOwnerEx(0, 0).pack())
+        return 0
     if cmd == FcntlCmd.GETLEASE:
         return Lock.UNLCK
     raise LinuxError(EINVAL, "this fcntl command is unknown or not modelled")

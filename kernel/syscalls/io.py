@@ -16,6 +16,7 @@ from kernel.syscalls.transfer import (
     blocking,
     bounded,
     check_area,
+    check_position,
     import_iovec,
     read_to,
     readable_file,
@@ -35,11 +36,15 @@ RWF_HIPRI, RWF_DSYNC, RWF_SYNC, RWF_NOWAIT, RWF_APPEND, RWF_NOAPPEND, RWF_ATOMIC
 
 
 def _read(task: Task, file: File, segments: list[Segment]) -> Outcome:
+    if file.seekable:
+        check_position(file.pos, segments)
     return blocking(file, lambda: read_to(task, file, segments, None), READY)
 
 
 def _write(task: Task, file: File, segments: list[Segment]) -> Outcome:
     inode = file.inode
+    if file.seekable:
+        check_position(file.pos, segments)
     if inode.is_regular:
         if file.seekable:
             segments = bounded(task, file, segments, inode.size if appending(file) else file.pos)
@@ -95,10 +100,12 @@ def _positioned(task: Task, fd: int, offset: int, *, writing: bool) -> File:
 
 
 def _pread(task: Task, file: File, segments: list[Segment], offset: int) -> int:
+    check_position(offset, segments)
     return read_to(task, file, segments, offset) or 0
 
 
 def _pwrite(task: Task, file: File, segments: list[Segment], offset: int) -> int:
+    check_position(offset, segments)
     inode = file.inode
     if inode.is_regular:
         offset = inode.size if appending(file) else offset  # pwrite(2), BUGS: O_APPEND wins

@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from kernel.abi.args import DirFd, Fd, Mode, Path, UInt
-from kernel.abi.errno import EINVAL, ENOENT, ENOTDIR, EPERM, LinuxError
+from kernel.abi.errno import EFAULT, EINVAL, ENOENT, ENOTDIR, EPERM, LinuxError
 from kernel.abi.fcntl import (
     AT_FDCWD,
     S_IFBLK,
@@ -22,10 +22,13 @@ from kernel.abi.fcntl import (
 )
 from kernel.abi.fileargs import AtFlags, Dev, Dirents, MknodMode, UnlinkFlags
 from kernel.fs import namei
+from kernel.mm.uaccess import copy_to_user_partial
 from kernel.syscalls.file import find, getname, walk_from
 from kernel.syscalls.table import syscall
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kernel.fs.file import DirEntry
     from kernel.task.task import Task
 
@@ -45,26 +48,39 @@ def _pack_old(entry: DirEntry) -> bytes:
     return raw.ljust(size - 1, b"\0") + bytes([entry.kind])
 
 
-@syscall
-def getdents64(task: Task, fd: Fd, dirp: Dirents, count: UInt) -> int:
-    """getdents64(2)."""
+def _getdents(task: Task, fd: int, va: int, count: int, pack: Callable[[DirEntry], bytes], extra: int) -> int:
+    """The next entries into the buffer; those that its memory does not take are not passed over."""
     file = task.files.get(fd)
     if not file.inode.is_dir:
         raise LinuxError(ENOTDIR, f"fd {fd} is not a directory")
-    raw = b"".join(map(_pack64, file.getdents(count)))
-    task.mm.copy_to_user(dirp, raw)
-    return len(raw)
+    before = file.pos
+    entries = file.getdents(count, extra)
+    packed = [pack(entry) for entry in entries]
+    raw = b"".join(packed)
+    done = copy_to_user_partial(task.mm, va, raw)
+    if done == len(raw):
+        return done
+    whole, file.pos = 0, before
+    for entry, piece in zip(entries, packed, strict=True):
+        if whole + len(piece) > done:
+            break
+        whole += len(piece)
+        file.pos = entry.after
+    if not whole:
+        raise LinuxError(EFAULT, "the buffer cannot be written")
+    return whole
+
+
+@syscall
+def getdents64(task: Task, fd: Fd, dirp: Dirents, count: UInt) -> int:
+    """getdents64(2)."""
+    return _getdents(task, fd, dirp, count, _pack64, 0)
 
 
 @syscall
 def getdents(task: Task, fd: Fd, dirp: Dirents, count: UInt) -> int:
     """getdents(2), the old one: its entries take one byte more."""
-    file = task.files.get(fd)
-    if not file.inode.is_dir:
-        raise LinuxError(ENOTDIR, f"fd {fd} is not a directory")
-    raw = b"".join(map(_pack_old, file.getdents(count, extra=1)))
-    task.mm.copy_to_user(dirp, raw)
-    return len(raw)
+    return _getdents(task, fd, dirp, count, _pack_old, 1)
 
 
 def _mknod(task: Task, dirfd: int, path: int, mode: int) -> int:
@@ -173,8 +189,6 @@ def renameat2(
 def _link(task: Task, olddirfd: int, oldpath: int, newdirfd: int, newpath: int, flags: int) -> int:
     if flags & ~(At.SYMLINK_FOLLOW | At.EMPTY_PATH):
         raise LinuxError(EINVAL, "an AT_ flag that linkat does not know")
-    if flags & At.EMPTY_PATH and not task.cred.privileged and not getname(task, oldpath):
-        raise LinuxError(ENOENT, "AT_EMPTY_PATH needs CAP_DAC_READ_SEARCH")
     old = find(task, olddirfd, oldpath, follow=bool(flags & At.SYMLINK_FOLLOW), empty=bool(flags & At.EMPTY_PATH))
     name = getname(task, newpath)
     namei.link(walk_from(task, newdirfd, name), old, name)

@@ -32,75 +32,93 @@ def check_area(va: int, n: int) -> None:
 
 def import_iovec(task: Task, va: int, count: int) -> list[Segment]:
     """The segments of an iovec array, clipped to MAX_RW_COUNT in all (lib/iov_iter.c, __import_iovec)."""
-    if count > UIO_MAXIOV:
+    if not 0 <= count <= UIO_MAXIOV:
         raise LinuxError(EINVAL, f"{count} iovecs; {UIO_MAXIOV} is the most")
     raw = task.mm.copy_from_user(va, count * Iovec.SIZE) if count else b""
-    words = memoryview(raw).cast("Q")
+    words = memoryview(raw).cast("Q").tolist()
+    given = list(zip(words[::2], words[1::2], strict=True))
+    if any(length >= 1 << 63 for _, length in given):
+        raise LinuxError(EINVAL, "an iovec's length is negative as ssize_t")
     segments: list[Segment] = []
-    total = 0
-    for base, length in zip(words[::2], words[1::2], strict=True):
-        if length >= 1 << 63:
-            raise LinuxError(EINVAL, f"an iovec's length {length} is negative as ssize_t")
-        check_area(base, length)
-        length = min(length, MAX_RW_COUNT - total)
-        total += length
-        segments.append((base, length))
+    left = MAX_RW_COUNT
+    for base, length in given:
+        check_area(base, length if count > 1 else min(length, left))
+        segments.append((base, min(length, left)))
+        left -= segments[-1][1]
     return segments
+
+
+def check_position(pos: int, segments: list[Segment]) -> None:
+    """rw_verify_area(): the position and its end are offsets."""
+    if pos < 0 or pos + sum(length for _, length in segments) >= 1 << 63:
+        raise LinuxError(EINVAL, "the position, or the end of the transfer, is past the largest offset")
 
 
 def read_to(task: Task, file: File, segments: list[Segment], pos: int | None) -> int | None:
     """Read into the segments, at `pos` or where the file stands; None: it would block, nothing was read."""
+    if not file.seekable:
+        return _read_stream(task, file, segments)
     done = 0
     for va, length in segments:
-        if not length:
-            continue
         try:
             part = _read_segment(task, file, va, length, None if pos is None else pos + done)
         except LinuxError:
             if done:
                 return done
             raise
-        if part is None:
-            return done or None
         done += part
         if part < length:
             break
     return done
 
 
-def _read_segment(task: Task, file: File, va: int, length: int, pos: int | None) -> int | None:
+def _read_segment(task: Task, file: File, va: int, length: int, pos: int | None) -> int:
     done = 0
     while done < length:
         want = min(length - done, CHUNK)
         data = file.read(want) if pos is None else file.pread(want, pos + done)
-        if data is None:
-            return done or None
         if not data:
             break
         copied = copy_to_user_partial(task.mm, va + done, data)
-        done += copied
         if copied < len(data):
-            if pos is None:
-                file.unread(data[copied:])
+            done += file.unread(data, copied) if pos is None else copied
             if not done:
                 raise LinuxError(EFAULT, f"the buffer at {va:#x} cannot be written")
             break
-        if len(data) < want or not file.seekable:
+        done += copied
+        if copied < want:
             break
+    return done
+
+
+def _read_stream(task: Task, file: File, segments: list[Segment]) -> int | None:
+    """One read of what is there, spread over the segments."""
+    total = sum(length for _, length in segments)
+    data = file.read(min(total, CHUNK))
+    if not data:
+        return None if data is None else 0
+    done = 0
+    for va, length in segments:
+        piece = data[done : done + length]
+        copied = copy_to_user_partial(task.mm, va, piece)
+        done += copied
+        if copied < len(piece):
+            taken = file.unread(data, done)
+            if not taken:
+                raise LinuxError(EFAULT, f"the buffer at {va:#x} cannot be written")
+            return taken
     return done
 
 
 def write_from(task: Task, file: File, segments: list[Segment], pos: int | None) -> int:
     """Write from the segments as far as it goes at once; 0 also where it would block."""
+    if not file.seekable:
+        return _write_stream(task, file, segments)
     done = 0
     for va, length in segments:
-        if not length:
-            continue
         try:
             part = _write_segment(task, file, va, length, None if pos is None else pos + done)
-        except LinuxError as error:
-            if error.errno == EPIPE:
-                send_to_self(task, SIGPIPE)
+        except LinuxError:
             if done:
                 return done
             raise
@@ -115,8 +133,6 @@ def _write_segment(task: Task, file: File, va: int, length: int, pos: int | None
     while done < length:
         want = min(length - done, CHUNK)
         data = copy_from_user_partial(task.mm, va + done, want)
-        if len(data) < want and not file.seekable:
-            data = data[: len(data) // PAGE_SIZE * PAGE_SIZE]  # a pipe takes whole pages or nothing (fs/pipe.c)
         if not data:
             if not done:
                 raise LinuxError(EFAULT, f"the buffer at {va:#x} cannot be read")
@@ -131,6 +147,41 @@ def _write_segment(task: Task, file: File, va: int, length: int, pos: int | None
         if took < want:
             break
     return done
+
+
+def _write_stream(task: Task, file: File, segments: list[Segment]) -> int:
+    """What a pipe takes at once, all segments together; a broken one is EPIPE and SIGPIPE, whatever the buffer."""
+    total = sum(length for _, length in segments)
+    if not total:
+        return 0
+    want = total if total <= CHUNK else total % PAGE_SIZE + CHUNK - PAGE_SIZE
+    data = _gather(task, segments, want)
+    if len(data) < want:
+        data = data[: file.acceptable(len(data), total)]
+    try:
+        done = file.write(data)
+    except LinuxError as error:
+        if error.errno == EPIPE:
+            send_to_self(task, SIGPIPE)
+        raise
+    if not data:
+        raise LinuxError(EFAULT, "the buffer cannot be read")
+    return done
+
+
+def _gather(task: Task, segments: list[Segment], want: int) -> bytes:
+    """The first `want` bytes of the segments, fewer where memory cannot be read."""
+    if len(segments) == 1:
+        return copy_from_user_partial(task.mm, segments[0][0], want)
+    parts: list[bytes] = []
+    for va, length in segments:
+        length = min(length, want)
+        part = copy_from_user_partial(task.mm, va, length)
+        parts.append(part)
+        want -= length
+        if len(part) < length or not want:
+            break
+    return b"".join(parts)
 
 
 def write_all(task: Task, file: File, segments: list[Segment]) -> int | Blocking:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kernel.fs.inode import Inode
     from kernel.task.task import Task
 
+ACLS = (b"system.posix_acl_access", b"system.posix_acl_default")
 XATTR_NAME_MAX, XATTR_SIZE_MAX, XATTR_LIST_MAX = 255, 65536, 65536
 XATTR_CREATE, XATTR_REPLACE = 1, 2
 XattrName = Annotated[int, CString(XATTR_NAME_MAX)]
@@ -59,7 +60,12 @@ def _xattr_table(task: Task, place: Place, name: bytes, mask: int) -> dict[bytes
     elif not name.startswith((b"security.", b"system.")):
         raise LinuxError(EOPNOTSUPP, "no such kind of attribute: user., trusted. and security. exist")
     if name.startswith(b"system."):
-        raise LinuxError(EOPNOTSUPP, "ACLs are not kept")
+        if name not in ACLS:
+            raise LinuxError(EOPNOTSUPP, "no such system. attribute")
+        if mask == MAY_WRITE:
+            raise LinuxError(EOPNOTSUPP, "ACLs are not kept")
+    if name in (b"user.", b"trusted.", b"security."):
+        raise LinuxError(EINVAL, "the name ends with its prefix")
     if name.startswith(b"security.") and mask == MAY_WRITE and not task.cred.privileged:
         raise LinuxError(EPERM, "security. attributes are set by root")
     return inode.xattr_table(name)
