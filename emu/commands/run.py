@@ -231,8 +231,8 @@ def _report(options: argparse.Namespace, outcome: Outcome, target: TextIO, wall:
     """All that stands after the trace."""
     done = outcome.run
     say = sys.stderr.write
-    if target is not sys.stderr or options.quiet or options.count:
-        for note in dict.fromkeys(done.notes):
+    if done.exit_status is None and (target is not sys.stderr or options.quiet or options.count):
+        for note in dict.fromkeys(done.notes):  # the trace does not stand beside it, and something went wrong
             say(f"heapscope: {note}\n")
     for line in _endings(options, done):
         say(f"heapscope: {line}\n")

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import elf
+from runs import elf, program
 
 from emu.cli import main
 
@@ -129,6 +129,62 @@ def test_ctrl_c_is_the_guests_sigint_and_the_trace_is_whole() -> None:
     code, text = _interrupted([str(elf("fs/stdin"))], [signal.SIGINT])
     assert code == 128 + signal.SIGINT
     assert "--- SIGINT {si_signo=SIGINT, si_code=SI_KERNEL} ---\n+++ killed by SIGINT +++\n" in text
+
+
+def test_sigterm_ends_a_guest_that_computes() -> None:
+    bash = program("bash-static")
+    code, text = _interrupted([bash, "-c", "while :; do :; done"], [signal.SIGTERM])
+    assert code == 128 + signal.SIGTERM
+    assert text.endswith("+++ killed by SIGTERM +++\n")
+
+
+def test_a_second_ctrl_c_ends_a_guest_that_ignores_the_first() -> None:
+    bash = program("bash-static")
+    code, text = _interrupted([bash, "-c", "trap '' INT; while :; do :; done"], [signal.SIGINT, signal.SIGINT])
+    assert code == 128 + signal.SIGINT
+    assert "--- SIGINT" in text
+    assert text.endswith("heapscope: interrupted twice: ended without asking the guest\n")
+
+
+def test_a_guest_that_handles_ctrl_c_goes_on() -> None:
+    bash = program("bash-static")
+    code, text = _interrupted([bash, "-c", "trap 'exit 7' INT; while :; do :; done"], [signal.SIGINT])
+    assert code == 7
+    assert "rt_sigreturn" in text
+
+
+def test_the_time_limit_ends_a_guest_that_waits_for_input() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "emu", "run", "-q", "--timeout", "0.5", elf("fs/stdin")],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    assert process.wait(timeout=60) == 124
+    assert process.stderr.read().startswith(b"heapscope: stopped after 0.5 s (--timeout)")
+
+
+def test_our_own_bug_is_code_70_after_the_trace_so_far(
+    hello: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kernel.abi.nr import NR
+    from kernel.syscalls import load
+    from kernel.syscalls.table import TABLE
+
+    load()
+
+    def broken(*_: object) -> int:
+        raise AssertionError("a frame has no owner")
+
+    monkeypatch.setattr(TABLE[NR["exit_group"]], "call", broken)
+    monkeypatch.delenv("HEAPSCOPE_DEBUG", raising=False)
+    assert main(["run", hello]) == 70
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) > 2
+    assert "(" in lines[0]
+    assert lines[-1].startswith("heapscope: internal error: AssertionError: a frame has no owner; please report it")
+    assert main(["run", "-q", "--max-instructions", "10", hello]) == 124
 
 
 def test_a_program_is_not_found_in_the_path(capsys: pytest.CaptureFixture[str]) -> None:
