@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
-from pkgutil import iter_modules
+
+SUBSYSTEMS = (
+    "attributes", "descriptors", "file", "filesystem", "io", "memory", "mempolicy", "names", "pipe", "prctl", "process",
+    "residency", "signal", "system", "thread", "time", "xattr",
+)  # fmt: skip
 
 
 def load() -> None:
     """Import every subsystem: each enters its handlers into the table."""
-    for module in iter_modules(__path__):
-        import_module(f"{__name__}.{module.name}")
+    for name in SUBSYSTEMS:
+        import_module(f"{__name__}.{name}")

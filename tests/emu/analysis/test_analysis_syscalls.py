@@ -20,7 +20,8 @@ def folded(*events: SyscallExit) -> SyscallCounts:
 
 def test_calls_errors_and_time_add_up() -> None:
     counts = folded(
-        exit_of(9, "mmap"), exit_of(9, "mmap", Errno.ENOMEM), exit_of(35, "nanosleep", took=2_000_000), exit_of(0, "read")
+        exit_of(9, "mmap"), exit_of(9, "mmap", Errno.ENOMEM), exit_of(35, "nanosleep", took=2_000_000),
+        exit_of(0, "read"),
     )
     assert counts.rows() == [
         Count(35, "nanosleep", 1, 0, 2_000_000), Count(0, "read", 1, 0, 0), Count(9, "mmap", 2, 1, 0),

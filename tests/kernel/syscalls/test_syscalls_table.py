@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Generator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
 
+from kernel import syscalls
 from kernel.abi.args import Addr, Fd, InBuf, Int, OutBuf, Size
 from kernel.abi.errno import EINVAL, ENOSYS, ERESTARTSYS, LinuxError
 from kernel.abi.mman import MapFlags, ProtFlags
@@ -232,6 +235,12 @@ def test_every_handler_of_ours_compiles_and_stands_under_its_number() -> None:
         entry.compile()
         assert NAME[nr] == entry.name
         assert entry.doc, f"{entry.name} has no docstring"
+
+
+def test_every_module_that_enters_a_syscall_is_loaded() -> None:
+    folder = Path(syscalls.__file__).parent
+    entering = {path.stem for path in folder.glob("*.py") if re.search(r"^@syscall", path.read_text(), re.MULTILINE)}
+    assert entering == set(syscalls.SUBSYSTEMS)
 
 
 def test_nothing_is_made_for_a_trace_that_nobody_wants(world: World) -> None:
