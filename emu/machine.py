@@ -46,6 +46,8 @@ class Machine:
         self.cpu = UnicornCpu(self.ram, slice_insns=SLICE, native=config.native)
         self._booted = False
         self.kernel = Kernel(config.kernel(), self.cpu, self.ram, probes, streams)
+        clock = self.kernel.system.clock
+        self.cpu.tsc_offset = lambda: clock.slept
 
     def boot(self, program: str, content: bytes, argv: list[bytes]) -> None:
         """Load the ELF file `content`, known to the host as `program`. Raises kernel.task.elf.ExecError."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from kernel.abi.nr import NR
 from kernel.config import KernelConfig
-from kernel.cpu import Access, Regs, Trap, TrapKind, Traps, Vector
+from kernel.cpu import Access, FaultTable, Regs, Trap, TrapKind, Traps, Vector
 from kernel.kernel import Kernel
 from kernel.mm.ram import Ram
 from kernel.probes import Probes
@@ -147,6 +147,9 @@ class ScriptedCpu:
         self.cr3 = pa
         self.log.append("load_cr3")
 
+    def delegate_faults(self, table: FaultTable | None) -> None:
+        """Every fault comes to Traps."""
+
     def flush_tlb(self) -> None:
         self.log.append("flush_tlb")
 
@@ -177,7 +180,7 @@ def elf(*phdrs: bytes, kind: int = 2, machine: int = 62, bits: int = 2, entry: i
         )
     head = EHDR.pack(b"\x7fELF", bits, 1, 1, 0, 0, kind, machine, 1, entry, phoff, 0, 0, 64, 56,
                      len(phdrs) if phnum is None else phnum, 0, 0, 0)  # fmt: skip
-    body = (head + b"".join(phdrs)).ljust(0x1000, b"\0").ljust(size, b"\x90")
+    body = (head + b"".join(phdrs)).ljust(0x1000, b"\0").ljust(0x2000, b"\x90").ljust(size, b"\0")
     return body[:size]
 
 

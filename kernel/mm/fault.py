@@ -68,19 +68,27 @@ def handle_mm_fault(mm: Mm, va: int, access: Access) -> Fault:
         counters[ANON_RSS] += 1
         counters[MIN_FLT] += 1
         window = vmas.window
-        if window[0] != vma.start or window[1] != vma.end:
-            window[0] = vma.start
-            window[1] = vma.end
-            window[2] = vma.write_bits
+        if window[0] != vma.start or not window[2]:
+            _open_window(window, vma)
         kind = "anon"
     else:
         pfn = mm.frames.zero_pfn
         mm.words[index] = pfn << 12 | vma.read_bits | SPECIAL
         mm.counters[MIN_FLT] += 1
+        if vmas.window[0] != vma.start:
+            _open_window(vmas.window, vma)
         kind = "zero"
     if mm.probes.wants(PageFault):
         emit(mm, va, access, kind, pfn)
     return OK
+
+
+def _open_window(window: memoryview, vma: Vma) -> None:
+    """From now on a CPU that was given the FaultTable may do here what this file does, for this anonymous VMA."""
+    window[0] = vma.start
+    window[1] = vma.end
+    window[2] = vma.write_bits if vma.anon_vma and vma.flags & WRITE else 0
+    window[3] = vma.read_bits | SPECIAL
 
 
 def _present(mm: Mm, vma: Vma, va: int, access: Access, index: int, entry: int) -> Fault:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import kernel.mm.uaccess as uaccess
 from kernel.abi.limits import MAX_MAP_COUNT, MMAP_MIN_ADDR, PAGE_SIZE, STACK_GUARD_GAP, TASK_SIZE
+from kernel.cpu import FaultTable
+from kernel.events import PageFault
 from kernel.mm.pagetable import PageTable
 from kernel.mm.vma import EXEC, GROWSDOWN, SHARED, WRITE, Vma
 from kernel.mm.vmaset import VmaSet
@@ -86,6 +88,13 @@ class Mm:
     def cr3(self) -> int:
         """Physical address of the top table."""
         return self.page_table.cr3
+
+    def fault_table(self) -> FaultTable | None:
+        """What lets a CPU answer simple faults unasked; None while somebody listens to PageFault."""
+        if self.probes.wants(PageFault):
+            return None
+        frames = self.frames
+        return FaultTable(self.vmas.window, self.counters, frames.counters, frames.refs, frames.free)
 
     @property
     def commit(self) -> Commit:

@@ -87,9 +87,9 @@ class Maxima:
 class VmaSet:
     """Always: VMAs are sorted and do not overlap. `len` and iteration do not show the sentinel.
 
-    `recent` is the VMA of the last fault, or an empty one. `window` is the same for a native fault path: (start, end,
-    PTE bits) of a VMA whose absent pages a write may fill with a zeroed frame without asking; start == end when there
-    is none. Every change to the set empties both.
+    `recent` is the VMA of the last fault, or an empty one. `window` is the same for a native fault path (FaultTable):
+    start and end of an anonymous private VMA, the PTE bits with which a write fills an absent page with a zeroed frame
+    (0: it must ask), and those with which a read maps the zero page. Every change to the set empties both.
     """
 
     __slots__ = ("chunks", "firsts", "maxima", "recent", "window")

@@ -82,6 +82,7 @@ def _replace(task: Task, path: Path, filename: bytes, program: loader.Program) -
     exit_robust_list(task)
     old, task.mm = task.mm, program.mm
     system.cpu.load_cr3(program.mm.cr3)
+    system.cpu.delegate_faults(program.mm.fault_table())
     system.cpu.invalidate_code()
     if old is not None:
         old.destroy()
