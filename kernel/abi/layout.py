@@ -1,7 +1,7 @@
 """Struct layouts as typed classes: pack, unpack, SIZE, with C's alignment rules, and strace's text for each.
 
 `@struct class Timespec: tv_sec: I64; tv_nsec: I64` gives a frozen value type with positional and keyword construction.
-Every field has a default of zero, so a kernel can fill in only what it knows.
+A field that is left out is zero; mypy asks for all of them, so that the kernel forgets none.
 """
 
 from __future__ import annotations

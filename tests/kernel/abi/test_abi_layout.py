@@ -36,12 +36,13 @@ def test_fields_are_aligned_as_a_c_compiler_aligns_them() -> None:
 def test_what_is_packed_is_unpacked() -> None:
     timer = Itimerval(Timeval(1, 2), Timeval(3, 4))
     assert Itimerval.unpack(timer.pack()) == timer
-    assert Sysinfo.unpack(Sysinfo(uptime=5, loads=(1, 2, 3)).pack()).loads == (1, 2, 3)
+    info = Sysinfo(5, (1, 2, 3), 4, 5, 6, 7, 8, 9, 10, 0, 11, 12, 13)
+    assert Sysinfo.unpack(info.pack()) == info
 
 
 def test_a_field_left_out_is_zero() -> None:
-    assert Timespec(5) == Timespec(5, 0)
-    assert Stat(st_mode=0o100644).st_size == 0
+    assert Timespec(5) == Timespec(5, 0)  # type: ignore[call-arg]
+    assert Stat(st_mode=0o100644).st_size == 0  # type: ignore[call-arg]
 
 
 def test_an_unknown_field_is_refused() -> None:
@@ -56,9 +57,11 @@ def test_a_value_is_frozen() -> None:
 
 def test_texts_are_those_of_strace() -> None:
     assert Timespec(1, 2).text() == "{tv_sec=1, tv_nsec=2}"
-    assert Stat(st_mode=0o20666, st_rdev=0x103).text() == "{st_mode=S_IFCHR|0666, st_rdev=makedev(0x1, 0x3), ...}"
+    null = Stat(st_mode=0o20666, st_rdev=0x103)  # type: ignore[call-arg]
+    assert null.text() == "{st_mode=S_IFCHR|0666, st_rdev=makedev(0x1, 0x3), ...}"
     assert Sigaction(0, 0, 0, 0).text() == "{sa_handler=SIG_DFL, sa_mask=[], sa_flags=0}"
-    assert Utsname(sysname=b"Linux", nodename=b"n").text() == '{sysname="Linux", nodename="n", ...}'
+    name = Utsname(sysname=b"Linux", nodename=b"n")  # type: ignore[call-arg]
+    assert name.text() == '{sysname="Linux", nodename="n", ...}'
 
 
 def test_sizes_are_those_of_the_c_headers(tmp_path: Path) -> None:

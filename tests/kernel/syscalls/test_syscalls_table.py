@@ -38,7 +38,8 @@ class World:
 
     def __init__(self) -> None:
         self.probes = Probes()
-        self.clock = SimpleNamespace(slept=0, monotonic_ns=lambda: 100 + self.clock.slept)
+        self.clock = SimpleNamespace(slept=0)
+        self.clock.monotonic_ns = lambda: 100 + int(self.clock.slept)
         self.memory = bytearray(4096)
         self.events: list[Any] = []
         mm = SimpleNamespace(copy_from_user=lambda va, n: bytes(self.memory[va : va + n]))
