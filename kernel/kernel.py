@@ -79,6 +79,7 @@ class Kernel:
         cred = Cred(uid, uid, uid, uid, gid, gid, gid, gid)
         limits = Rlimits(config.rlimits)
         process = Process(config.pid, limits, cred, signal.Pending())
+        process.sid = config.ppid  # a shell's job: it leads its process group, the shell leads the session
         process.start_ns = system.clock.monotonic_ns()
         files = FdTable(lambda: limits.soft("NOFILE"))
         system.vfs.install_std(files)
