@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from emu.outcome import Call, Death
 
-_ROWS = (
+ROWS = (
     ("rax", "rbx", "rcx", "rdx"),
     ("rsi", "rdi", "rbp", "rsp"),
     ("r8", "r9", "r10", "r11"),
@@ -41,7 +41,7 @@ def _lines(death: Death) -> Iterator[str]:
 
 
 def _registers(registers: dict[str, int]) -> Iterator[str]:
-    for row in _ROWS:
+    for row in ROWS:
         yield "    " + "  ".join(f"{name:>3} {registers[name]:#018x}" for name in row)
     flags = registers["rflags"]
     names = " ".join(name for bit, name in _FLAGS if flags >> bit & 1)

@@ -15,9 +15,7 @@ from emu.outcome import Call, Counters, Death
 from emu.report import death, stats
 from emu.symbols import Symbols
 
-REGISTERS = dict.fromkeys(
-    "rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags".split(), 0x10
-) | {"rip": 0x401000, "rflags": 0x246}  # fmt: skip
+REGISTERS = {name: 0x10 for row in death.ROWS for name in row} | {"rip": 0x401000, "rflags": 0x246}
 DEATH = Death(
     sig=11,
     name="SIGSEGV",

@@ -1,4 +1,4 @@
-"""Backtraces and the report of a death, for each libc and each way to die: function, line, and main at the outer end."""
+"""Backtraces and reports of each way to die, in each libc: function, line, and main at the outer end."""
 
 from __future__ import annotations
 
