@@ -46,6 +46,9 @@ class NullFile(File):
     def pwrite(self, data: bytes, pos: int) -> int:
         return len(data)
 
+    def swallow(self, total: int) -> int | None:
+        return total
+
     def lseek(self, offset: int, whence: int) -> int:
         """null_lseek(): the position is and stays 0."""
         self.pos = 0
@@ -70,6 +73,9 @@ class FullFile(ZeroFile):
     __slots__ = ()
 
     def pwrite(self, data: bytes, pos: int) -> int:
+        raise LinuxError(ENOSPC, "/dev/full is full")
+
+    def swallow(self, total: int) -> int | None:
         raise LinuxError(ENOSPC, "/dev/full is full")
 
     def mappable(self) -> Mappable | None:

@@ -75,6 +75,15 @@ class File:
         self.pos -= len(data) - copied
         return copied
 
+    @property
+    def awaits_peer(self) -> bool:
+        """Is the opening of it to sleep until somebody opens the other end (a fifo)?"""
+        return False
+
+    def swallow(self, total: int) -> int | None:
+        """A write of `total` bytes that nobody looks at (/dev/null): the result; None: write as usual."""
+        return None
+
     def acceptable(self, present: int, total: int) -> int:
         """Of a write of `total` bytes only `present` can be read from memory; how many are written."""
         return present

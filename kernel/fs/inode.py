@@ -73,7 +73,7 @@ class Inode:
         "size", "uid", "xattrs",
     )  # fmt: skip
     blksize = 4096
-    pinned_times = False  # True: reading never moves atime
+    linkable = False  # may it get a first name (O_TMPFILE without O_EXCL)?
 
     def __init__(self, fs: FileSystem, mode: int, uid: int = 0, gid: int = 0, *, rdev: int = 0, ino: int = 0) -> None:
         self.fs = fs

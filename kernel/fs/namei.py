@@ -133,7 +133,7 @@ def _open_tmpfile(walk: Walk, name: bytes, flags: int, mode: int) -> File:
     """O_TMPFILE: a regular file without a name in the directory `name`."""
     from kernel.abi.errno import EOPNOTSUPP
     from kernel.fs.dentry import Dentry
-    from kernel.fs.ramfs import RamDir
+    from kernel.fs.ramfs import RamDir, RamFile
 
     directory = walk.find(name)
     if not directory.inode.is_dir:
@@ -145,8 +145,9 @@ def _open_tmpfile(walk: Walk, name: bytes, flags: int, mode: int) -> File:
         raise LinuxError(EOPNOTSUPP, "O_TMPFILE works in memory only")
     mode, uid, gid = parent.owner_of_new(S_IFREG | mode & MODE_BITS, walk.cred)
     parent.room()
-    inode = parent.fs.make(mode, uid, gid)
+    inode = RamFile(parent.fs, mode, uid, gid)
     inode.nlink = 0
+    inode.linkable = not flags & Open.EXCL
     dentry = Dentry(b"#%d" % inode.ino, directory.dentry, inode)
     dentry.unlinked = True
     path = Path(directory.mount, dentry)
@@ -217,7 +218,7 @@ def link(walk: Walk, old: Path, name: bytes) -> None:
     may_create(walk.cred, directory)
     if old.inode.is_dir:
         raise LinuxError(EPERM, "a directory has one name only")
-    if not old.inode.nlink:
+    if not old.inode.nlink and not old.inode.linkable:
         raise LinuxError(ENOENT, "the file has no name any more")
     directory.inode.link(old.dentry, directory.dentry, last)
 

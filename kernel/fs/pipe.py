@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from kernel.abi.errno import EBUSY, EINVAL, EPERM, EPIPE, LinuxError
+from kernel.abi.errno import EBUSY, EINVAL, ENXIO, EPERM, EPIPE, LinuxError
 from kernel.abi.fcntl import FIONREAD, S_IFIFO, Open, Poll
 from kernel.abi.limits import PAGE_SIZE
 from kernel.fs.dentry import Dentry, Path
-from kernel.fs.file import File, PipeLike
+from kernel.fs.file import PipeLike
 from kernel.fs.inode import Inode
 
 if TYPE_CHECKING:
+    from kernel.fs.file import File
     from kernel.fs.inode import Cred, FileSystem
     from kernel.fs.vfs import Vfs
     from kernel.task.task import Task
@@ -32,20 +33,17 @@ class Buffer:
         self.packet = packet
 
 
-class PipeInode(Inode):
-    """A pipe. At most `slots` buffers; `readers` and `writers` count open descriptions."""
+class Pipe:
+    """At most `slots` buffers; `readers` and `writers` count open descriptions, `ever_written` whether there was a
+    writer since the last reader came."""
 
-    __slots__ = ("buffers", "readers", "slots", "writers")
+    __slots__ = ("buffers", "ever_written", "readers", "slots", "writers")
 
-    def __init__(self, fs: FileSystem, uid: int, gid: int) -> None:
-        super().__init__(fs, S_IFIFO | 0o600, uid, gid)
+    def __init__(self) -> None:
         self.buffers: deque[Buffer] = deque()
         self.slots = SLOTS
         self.readers = self.writers = 0
-
-    def open(self, path: Path, flags: int) -> File:
-        """By way of /proc/[pid]/fd: one more reader or writer."""
-        return PipeFile(path, flags)
+        self.ever_written = False
 
     @property
     def held(self) -> int:
@@ -107,31 +105,53 @@ class PipeInode(Inode):
         return slots * PAGE_SIZE
 
 
+class PipeInode(Inode):
+    """An unnamed pipe."""
+
+    __slots__ = ("pipe",)
+
+    def __init__(self, fs: FileSystem, uid: int, gid: int) -> None:
+        super().__init__(fs, S_IFIFO | 0o600, uid, gid)
+        self.pipe = Pipe()
+
+    def open(self, path: Path, flags: int) -> File:
+        """By way of /proc/[pid]/fd: one more reader or writer."""
+        return open_end(path, flags, self.pipe)
+
+
 class PipeFile(PipeLike):
-    """One end of a pipe (or both, by /proc/[pid]/fd and O_RDWR)."""
+    """One end of a pipe, or (opened O_RDWR) both."""
 
     __slots__ = ("pipe", "sizes")
 
-    def __init__(self, path: Path, flags: int) -> None:
+    def __init__(self, path: Path, flags: int, pipe: Pipe) -> None:
         super().__init__(path, flags)
-        self.sizes: list[int] = []
-        inode = path.dentry.inode
-        assert isinstance(inode, PipeInode)
-        self.pipe = inode
-        inode.readers += self.readable
-        inode.writers += self.writable
+        self.sizes: list[int] = []  # of the buffers that the last read took from
+        self.pipe = pipe
+        pipe.readers += self.readable
+        pipe.writers += self.writable
+        if self.readable and pipe.readers == 1:
+            pipe.ever_written = False
+        if self.writable:
+            pipe.ever_written = True
+
+    @property
+    def awaits_peer(self) -> bool:
+        if self.nonblocking or (self.readable and self.writable):
+            return False
+        return not (self.pipe.ever_written if self.readable else self.pipe.readers)
 
     def read(self, n: int) -> bytes | None:
         pipe = self.pipe
         if pipe.buffers or not n:
-            pipe.atime = pipe.fs.now()
             parts = pipe.take(n)
+            self.inode.accessed()
             self.sizes = [len(part) for part in parts]
             return b"".join(parts)
         return None if pipe.writers else b""
 
     def unread(self, data: bytes, copied: int) -> int:
-        """A buffer is read whole or not at all (anon_pipe_read); `sizes` says where they ended."""
+        """A buffer is read whole or not at all (anon_pipe_read)."""
         whole = 0
         for size in self.sizes:
             if whole + size > copied:
@@ -153,7 +173,7 @@ class PipeFile(PipeLike):
             raise LinuxError(EPIPE, "nobody has the pipe's other end open for reading")
         done = pipe.give(data, bool(self.flags & Open.DIRECT))
         if done:
-            pipe.touch()
+            self.inode.touch()
         return done
 
     def poll(self) -> int:
@@ -162,7 +182,7 @@ class PipeFile(PipeLike):
         if self.readable:
             if pipe.buffers:
                 events |= Poll.IN | Poll.RDNORM
-            if not pipe.writers:
+            if not pipe.writers and pipe.ever_written:
                 events |= Poll.HUP
         if self.writable:
             if len(pipe.buffers) < pipe.slots:
@@ -178,12 +198,24 @@ class PipeFile(PipeLike):
         return super().ioctl(task, cmd, arg)
 
     def release(self) -> None:
-        self.pipe.readers -= self.readable
-        self.pipe.writers -= self.writable
+        pipe = self.pipe
+        pipe.readers -= self.readable
+        pipe.writers -= self.writable
+        if not pipe.readers and not pipe.writers:
+            pipe.buffers.clear()
+
+
+def open_end(path: Path, flags: int, pipe: Pipe) -> PipeFile:
+    """fifo_open(): an end by name. Raises ENXIO for a writer who will not wait for a reader."""
+    writing = flags & Open.ACCMODE == Open.WRONLY
+    if writing and flags & Open.NONBLOCK and not pipe.readers:
+        raise LinuxError(ENXIO, "nobody has the fifo open for reading, and O_NONBLOCK does not wait")
+    return PipeFile(path, flags, pipe)
 
 
 def make_pipe(vfs: Vfs, cred: Cred, flags: int) -> tuple[PipeFile, PipeFile]:
     """A new pipe's ends for reading and for writing; `flags` may be O_NONBLOCK and O_DIRECT."""
     inode = PipeInode(vfs.pipes, cred.fsuid, cred.fsgid)
     path = Path(vfs.pipe_mount, Dentry(b"pipe:[%d]" % inode.ino, None, inode))
-    return PipeFile(path, Open.RDONLY | flags & Open.NONBLOCK), PipeFile(path, Open.WRONLY | flags)
+    reader = PipeFile(path, Open.RDONLY | flags & Open.NONBLOCK, inode.pipe)
+    return reader, PipeFile(path, Open.WRONLY | flags, inode.pipe)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel.abi.errno import EEXIST, ENODEV, ENOSPC, ENOTEMPTY, ENXIO, EOPNOTSUPP, EPERM, LinuxError
-from kernel.abi.fcntl import DT_DIR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_ISGID, Open
+from kernel.abi.fcntl import DT_DIR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_ISGID, Open
 from kernel.abi.limits import PAGE_SHIFT, PAGE_SIZE
 from kernel.fs.dentry import Dentry, Path
 from kernel.fs.file import DirEntry, DirFile, File
 from kernel.fs.inode import Cred, FileSystem, Inode
 from kernel.fs.pagecache import PageCache
+from kernel.fs.pipe import Pipe, open_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,11 +55,13 @@ class RamFs(FileSystem):
             return RamFile(self, mode, uid, gid)
         if kind == S_IFDIR:
             return RamDir(self, mode, uid, gid)
+        if kind == S_IFIFO:
+            return RamFifo(self, mode, uid, gid)
         return RamNode(self, mode, uid, gid, rdev=rdev)
 
 
 class RamNode(Inode):
-    """Any inode of a RamFs; by itself a fifo, socket or device, which is known but not opened here."""
+    """Any inode of a RamFs; by itself a socket or device, which is known but not opened here."""
 
     __slots__ = ()
     fs: RamFs
@@ -69,7 +72,20 @@ class RamNode(Inode):
         return self.xattrs
 
     def open(self, path: Path, flags: int) -> File:
-        raise LinuxError(ENXIO, "a fifo, socket or device node cannot be opened here")
+        raise LinuxError(ENXIO, "a socket or device node cannot be opened here")
+
+
+class RamFifo(RamNode):
+    """A named pipe (fifo(7))."""
+
+    __slots__ = ("pipe",)
+
+    def __init__(self, fs: RamFs, mode: int, uid: int, gid: int) -> None:
+        super().__init__(fs, mode, uid, gid)
+        self.pipe = Pipe()
+
+    def open(self, path: Path, flags: int) -> File:
+        return open_end(path, flags, self.pipe)
 
 
 class RamLink(RamNode):
@@ -123,12 +139,13 @@ class RamPages(PageCache):
 class RamFile(RamNode):
     """A regular file. Its pages live while it has a name, an open description or a mapping."""
 
-    __slots__ = ("opens", "pages", "seals")
+    __slots__ = ("linkable", "opens", "pages", "seals")
 
     def __init__(self, fs: RamFs, mode: int, uid: int = 0, gid: int = 0) -> None:
         super().__init__(fs, mode, uid, gid)
         self.pages = RamPages(self)
         self.opens = 0
+        self.linkable = False
         self.seals = 1  # F_SEAL_SEAL: only a memfd that asked for it can be sealed
 
     @property
@@ -142,6 +159,11 @@ class RamFile(RamNode):
         self.pages.truncate(size)
         self.size = size
         self.touch()
+
+    def set_mode(self, dentry: Dentry, mode: int) -> None:
+        if self.seals & 0x20 and (self.mode ^ mode) & 0o111:
+            raise LinuxError(EPERM, "the file has F_SEAL_EXEC: whether it may be executed is settled")
+        super().set_mode(dentry, mode)
 
     def reap(self) -> None:
         if not self.nlink and not self.opens and not self.pages.mappings:
@@ -186,9 +208,10 @@ class RamOpen(File):
         if seals & 0x18:
             raise LinuxError(EPERM, "the file has F_SEAL_WRITE or F_SEAL_FUTURE_WRITE")
         if seals & 4 and pos + len(data) > self.file.size:
-            page_end = -(-self.file.size // PAGE_SIZE) * PAGE_SIZE
-            if pos >= self.file.size or page_end == self.file.size:
+            cut = max(pos, self.file.size & -PAGE_SIZE)  # the page that would grow, and all after it
+            if cut == pos:
                 raise LinuxError(EPERM, "the write grows a file that has F_SEAL_GROW")
+            return data[: cut - pos]
         return data
 
     def may_resize(self, size: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from kernel.abi.args import Call, CString, DirFd, Fd, Int, Mode, Out, OutBuf, Path, Size, pointer
-from kernel.abi.errno import EACCES, EINVAL, ENAMETOOLONG, ENOENT, ENOTDIR, ERANGE, EROFS, LinuxError
+from kernel.abi.errno import EACCES, EINVAL, ENAMETOOLONG, ENOENT, ENOTDIR, ERANGE, ERESTARTSYS, EROFS, LinuxError
 from kernel.abi.fcntl import AT_FDCWD, At, Open, StatxMaskFlags
 from kernel.abi.fileargs import AccessAtFlags, AccessMode, AtFlags, OpenFlags, OpenMode, StatxFlags
 from kernel.abi.limits import PATH_MAX
@@ -14,11 +14,15 @@ from kernel.abi.taskargs import OctalResult
 from kernel.fs.dentry import full_name
 from kernel.fs.inode import MAY_EXEC, NSEC, permits
 from kernel.fs.namei import TMPFILE, open_file
-from kernel.fs.path import Walk
-from kernel.syscalls.table import syscall
+from kernel.fs.path import IN_ROOT, Walk
+from kernel.syscalls.table import Outcome, syscall
+from kernel.wait import Block, Interrupted
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from kernel.fs.dentry import Path as Place
+    from kernel.fs.file import File
     from kernel.fs.inode import Cred
     from kernel.task.task import Task
 
@@ -37,7 +41,7 @@ def getname(task: Task, va: int) -> bytes:
 def walk_from(task: Task, dirfd: int, name: bytes, resolve: int = 0, cred: Cred | None = None) -> Walk:
     """A walk that starts where `name` begins: the root, the working directory, or `dirfd`."""
     fs = task.fs
-    if dirfd == AT_FDCWD or (name[:1] == b"/" and not resolve):
+    if dirfd == AT_FDCWD or (name[:1] == b"/" and not resolve & IN_ROOT):
         start = fs.cwd
     else:
         start = task.files.get_raw(dirfd).path
@@ -56,7 +60,7 @@ def find(task: Task, dirfd: int, path: int, *, follow: bool = True, empty: bool 
     return walk_from(task, dirfd, name).find(name, follow=follow)
 
 
-def open_at(task: Task, dirfd: int, name: bytes, flags: int, mode: int, resolve: int = 0) -> int:
+def open_at(task: Task, dirfd: int, name: bytes, flags: int, mode: int, resolve: int = 0) -> Outcome:
     """open(2) past its flags: a new descriptor."""
     if not name:
         raise LinuxError(ENOENT, "the path is empty")
@@ -65,7 +69,19 @@ def open_at(task: Task, dirfd: int, name: bytes, flags: int, mode: int, resolve:
     files = task.files
     files.lowest()
     file = open_file(walk_from(task, dirfd, name, resolve), name, flags, mode, task.fs.umask)
+    if file.awaits_peer:
+        return _open_fifo(task, file, bool(flags & Open.CLOEXEC))
     return files.install(file, cloexec=bool(flags & Open.CLOEXEC))
+
+
+def _open_fifo(task: Task, file: File, cloexec: bool) -> Generator[Block, None, int]:
+    """fifo(7): without O_NONBLOCK an end is open when the other is."""
+    try:
+        yield Block(ready=lambda: not file.awaits_peer, why="for somebody to open the fifo's other end")
+    except Interrupted:
+        file.release()
+        raise LinuxError(ERESTARTSYS, "a signal arrived before the fifo's other end was opened") from None
+    return task.files.install(file, cloexec=cloexec)
 
 
 def _open_flags(flags: int) -> int:
@@ -82,21 +98,21 @@ def _open_flags(flags: int) -> int:
 
 
 @syscall
-def open(task: Task, pathname: Path, flags: OpenFlags, mode: OpenMode) -> int:
+def open(task: Task, pathname: Path, flags: OpenFlags, mode: OpenMode) -> Outcome:
     """open(2)."""
     flags = _open_flags(flags)
     return open_at(task, AT_FDCWD, getname(task, pathname), flags, mode & 0o7777)
 
 
 @syscall
-def openat(task: Task, dirfd: DirFd, pathname: Path, flags: OpenFlags, mode: OpenMode) -> int:
+def openat(task: Task, dirfd: DirFd, pathname: Path, flags: OpenFlags, mode: OpenMode) -> Outcome:
     """openat(2)."""
     flags = _open_flags(flags)
     return open_at(task, dirfd, getname(task, pathname), flags, mode & 0o7777)
 
 
 @syscall
-def creat(task: Task, pathname: Path, mode: Mode) -> int:
+def creat(task: Task, pathname: Path, mode: Mode) -> Outcome:
     """creat(2)."""
     flags = Open.CREAT | Open.WRONLY | Open.TRUNC | Open.LARGEFILE
     return open_at(task, AT_FDCWD, getname(task, pathname), flags, mode & 0o7777)

@@ -12,13 +12,14 @@ from kernel.abi.errno import (
     EFBIG,
     EINVAL,
     EISDIR,
+    EOVERFLOW,
     ESPIPE,
     EXDEV,
     LinuxError,
 )
 from kernel.abi.fcntl import AT_FDCWD, Open, Poll
 from kernel.abi.fileargs import OffPointer
-from kernel.abi.limits import MAX_RW_COUNT
+from kernel.abi.limits import MAX_RW_COUNT, U64
 from kernel.abi.structs import OpenHow, Statfs
 from kernel.abi.words import InLong
 from kernel.fs.namei import TMPFILE
@@ -64,7 +65,7 @@ RESOLVE = NO_XDEV | NO_MAGICLINKS | NO_SYMLINKS | BENEATH | IN_ROOT | CACHED
 
 
 @syscall
-def openat2(task: Task, dirfd: DirFd, pathname: Path, how: In[OpenHow], size: Size) -> int:
+def openat2(task: Task, dirfd: DirFd, pathname: Path, how: In[OpenHow], size: Size) -> Outcome:
     """openat2(2): unlike openat, unknown flags are refused."""
     if size < OpenHow.SIZE:
         raise LinuxError(EINVAL, f"struct open_how has {OpenHow.SIZE} bytes at least")
@@ -189,7 +190,7 @@ def copy_file_range(
     pos_out = _offset_at(task, off_out, goal)
     if flags:
         raise LinuxError(EINVAL, "copy_file_range has no flags")
-    _check_copy(source, goal, pos_in, pos_out)
+    _check_copy(source, goal, pos_in, pos_out, size)
     count = min(size, MAX_RW_COUNT, max(0, source.inode.size - pos_in))
     if source.inode is goal.inode and pos_in < pos_out + count and pos_out < pos_in + count:
         raise LinuxError(EINVAL, "the ranges overlap in one file")
@@ -207,7 +208,7 @@ def copy_file_range(
     return done
 
 
-def _check_copy(source: File, goal: File, pos_in: int, pos_out: int) -> None:
+def _check_copy(source: File, goal: File, pos_in: int, pos_out: int, size: int) -> None:
     """generic_copy_file_checks(), generic_file_rw_checks()."""
     for file in (source, goal):
         if file.inode.is_dir:
@@ -218,6 +219,8 @@ def _check_copy(source: File, goal: File, pos_in: int, pos_out: int) -> None:
         raise LinuxError(EBADF, "the source must be readable, the target writable without O_APPEND")
     if source.inode.fs.type != goal.inode.fs.type:
         raise LinuxError(EXDEV, "the files are on file systems of two kinds")
+    if any((pos & U64) + size > U64 for pos in (pos_in, pos_out)):
+        raise LinuxError(EOVERFLOW, "an offset and the length wrap around")
     if pos_in < 0 or pos_out < 0:
         raise LinuxError(EINVAL, "an offset is negative")
     if pos_out >= goal.inode.fs.max_size:

@@ -114,6 +114,9 @@ def write_from(task: Task, file: File, segments: list[Segment], pos: int | None)
     """Write from the segments as far as it goes at once; 0 also where it would block."""
     if not file.seekable:
         return _write_stream(task, file, segments)
+    swallowed = file.swallow(sum(length for _, length in segments))
+    if swallowed is not None:
+        return swallowed
     done = 0
     for va, length in segments:
         try:
