@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kernel.abi.errno import EINVAL, ENODEV, ENOSYS, EPERM, LinuxError
 from kernel.abi.prctlargs import PrctlArg2, PrctlArg3, PrctlArg4, PrctlArg5, PrctlOption, PrctlResult
 from kernel.abi.sched import Pr
@@ -180,7 +182,7 @@ def _get_io_flusher(task: Task, *rest: int) -> int:
     return 0
 
 
-_PRCTL = {
+_PRCTL: dict[int, Callable[..., int]] = {
     Pr.SET_NAME: _set_name,
     Pr.GET_NAME: _get_name,
     Pr.SET_DUMPABLE: _set_dumpable,
