@@ -94,6 +94,8 @@ class FdTable:
             raise LinuxError(EBADF, f"fd {fd} is not open")
         self.cloexec.discard(fd)
         self._free = min(self._free, fd)
+        if file.inode.locks is not None:
+            file.inode.locks.forget(self)  # fcntl(2): any close of the file drops all the process's record locks
         try:
             file.flush()
         finally:

@@ -46,6 +46,8 @@ class File:
         bare = flags & Open.PATH
         self.readable = not bare and mode in (Open.RDONLY, Open.RDWR)
         self.writable = not bare and mode in (Open.WRONLY, Open.RDWR)
+        if self.writable and path.dentry.inode.is_regular:
+            path.dentry.inode.get_write_access()
 
     @property
     def inode(self) -> Inode:
@@ -170,6 +172,11 @@ class File:
         self.refs -= 1
         if not self.refs:
             self.release()
+            inode = self.inode
+            if self.writable and inode.is_regular:
+                inode.writers -= 1
+            if inode.locks is not None:
+                inode.locks.forget(self)
 
 
 class PathFile(File):

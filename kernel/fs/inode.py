@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from kernel.abi.errno import EACCES, EINVAL, EISDIR, ENOTDIR, EOPNOTSUPP, EPERM, Errno, LinuxError
+from kernel.abi.errno import EACCES, EINVAL, EISDIR, ENOTDIR, EOPNOTSUPP, EPERM, ETXTBSY, Errno, LinuxError
 from kernel.abi.fcntl import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_ISGID, S_ISUID
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Inode:
 
     __slots__ = (
         "__weakref__", "atime", "btime", "ctime", "fs", "gid", "ino", "locks", "mode", "mtime", "nlink", "rdev",
-        "size", "uid", "xattrs",
+        "size", "uid", "writers", "xattrs",
     )  # fmt: skip
     blksize = 4096
     linkable = False  # may it get a first name (O_TMPFILE without O_EXCL)?
@@ -86,7 +86,20 @@ class Inode:
         self.rdev = rdev
         self.atime = self.mtime = self.ctime = self.btime = fs.now()
         self.locks: Locks | None = None
+        self.writers = 0  # open descriptions that may write; negative: so many processes run it (i_writecount)
         self.xattrs: dict[bytes, bytes] | None = None
+
+    def get_write_access(self) -> None:
+        """Somebody opens it for writing, or truncates it. Raises ETXTBSY while it runs."""
+        if self.writers < 0:
+            raise LinuxError(ETXTBSY, "the file is a program that runs")
+        self.writers += 1
+
+    def deny_write_access(self) -> None:
+        """It starts to run, until `writers` is incremented again. Raises ETXTBSY while somebody may write it."""
+        if self.writers > 0:
+            raise LinuxError(ETXTBSY, "the file is open for writing")
+        self.writers -= 1
 
     # what it is
     @property
@@ -179,7 +192,7 @@ class Inode:
 
     def create(self, directory: Dentry, name: bytes, mode: int, cred: Cred) -> Dentry:
         """A new regular file, directory, fifo or device, by `mode`'s type."""
-        raise LinuxError(EPERM if self.fs.type != "proc" else Errno.ENOENT, "nothing can be made in this directory")
+        raise LinuxError(EPERM, "nothing can be made in this directory")
 
     def symlink(self, directory: Dentry, name: bytes, target: bytes, cred: Cred) -> Dentry:
         raise LinuxError(EPERM, "no links can be made in this directory")

@@ -127,6 +127,12 @@ def _exe(task: Task) -> bytes:
     return b"" if exe is None else _name(task, exe)
 
 
+def _fd_named(name: bytes) -> int:
+    """The fd that a name says, -1 where it says none."""
+    canonical = name.isdigit() and len(name) < 10 and (name == b"0" or name[:1] != b"0")
+    return int(name) if canonical else -1
+
+
 class FdFolder(Folder):
     """/proc/[pid]/fd: a magic link for each descriptor; its mode says how it is open."""
 
@@ -142,7 +148,7 @@ class FdFolder(Folder):
         return [b"%d" % fd for fd in self.task.files.fds()]
 
     def find(self, name: bytes) -> Node | None:
-        file = self.task.files.find(int(name)) if name.isdigit() and len(name) < 10 else None
+        file = self.task.files.find(_fd_named(name))
         if file is None:
             return None
         mode = (0o500 if file.readable else 0) | (0o300 if file.writable else 0)
@@ -161,7 +167,7 @@ class FdInfoFolder(FdFolder):
         return 0
 
     def find(self, name: bytes) -> Node | None:
-        file = self.task.files.find(int(name)) if name.isdigit() and len(name) < 10 else None
+        file = self.task.files.find(_fd_named(name))
         if file is None:
             return None
         flags = file.flags | (0o2000000 if int(name) in self.task.files.cloexec else 0)

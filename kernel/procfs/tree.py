@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from kernel.abi.errno import EINVAL, ENOENT, EPERM, LinuxError
-from kernel.abi.fcntl import S_IFDIR, S_IFLNK, S_IFREG, Seek
+from kernel.abi.errno import EACCES, EINVAL, ENOENT, EPERM, LinuxError
+from kernel.abi.fcntl import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, Seek
 from kernel.fs.dentry import Dentry, Path
 from kernel.fs.file import DirEntry, DirFile, File
 from kernel.fs.inode import Cred, FileSystem, Inode
+from kernel.fs.path import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,6 +165,8 @@ class PseudoInode(Inode):
         assert isinstance(self.node, Folder)
         node = self.node.find(name)
         if node is None:
+            if self.fs.type == "proc":  # there is no negative entry, whatever is asked of the name (proc_lookup)
+                raise LinuxError(ENOENT, f"there is no {show(name)} in its directory")
             return None
         assert directory.children is not None
         path = self.path + name + b"/"
@@ -179,7 +182,7 @@ class PseudoInode(Inode):
         return child
 
     def create(self, directory: Dentry, name: bytes, mode: int, cred: Cred) -> Dentry:
-        raise LinuxError(ENOENT if self.fs.type == "proc" else EPERM, f"nothing is made in {self.fs.type}")
+        raise LinuxError(EACCES if mode & S_IFMT == S_IFREG else EPERM, f"nothing is made in {self.fs.type}")
 
 
 class TextFile(File):

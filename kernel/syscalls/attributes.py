@@ -257,10 +257,14 @@ def truncate(task: Task, path: Path, length: Len) -> int:
     want_write(place)
     check_permission(task.cred, inode, MAY_WRITE)
     inode.getattr(place.dentry)
-    _check_length(task, length, inode)
-    if not task.cred.privileged:
-        inode.drop_privileges()
-    inode.truncate(place.dentry, length)
+    inode.get_write_access()
+    try:
+        _check_length(task, length, inode)
+        if not task.cred.privileged:
+            inode.drop_privileges()
+        inode.truncate(place.dentry, length)
+    finally:
+        inode.writers -= 1
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.abi.errno import EACCES, ELOOP, ENOEXEC, LinuxError
+from kernel.abi.errno import EACCES, ELOOP, ENOEXEC, ETXTBSY, LinuxError
 from kernel.cpu import Regs
 from kernel.fs.inode import MAY_EXEC, check_permission
 from kernel.task import loader, signal, stack
@@ -59,6 +59,8 @@ def _open(task: Task, path: Path) -> File:
     if path.mount.noexec:
         raise LinuxError(EACCES, "its file system is mounted noexec")
     check_permission(task.cred, inode, MAY_EXEC)
+    if inode.writers > 0:
+        raise LinuxError(ETXTBSY, "the program is open for writing")
     return inode.open(path, 0)
 
 
@@ -92,6 +94,9 @@ def _replace(task: Task, path: Path, filename: bytes, program: loader.Program) -
     task.altstack = AltStack()
     task.rseq = Rseq()
     task.robust_list = task.clear_child_tid = 0
+    if process.exe is not None:
+        process.exe.inode.writers += 1
+    path.inode.deny_write_access()
     process.exe = path
     process.auxv = program.auxv
     process.dumpable = 1
