@@ -106,6 +106,7 @@ def run(
     rlimits: Mapping[str, tuple[int, int]] | None = None,
     timeout: float | None = None,
     max_instructions: int | None = None,
+    interactive: bool = False,
     native: bool | None = None,
 ) -> Run:
     """Run the static x86-64 Linux program at host path `program`, with `argv` after argv[0], to its end.
@@ -133,6 +134,7 @@ def run(
         rlimits=tuple((name, soft, hard) for name, (soft, hard) in (rlimits or {}).items()),
         timeout=timeout,
         max_instructions=max_instructions,
+        interactive=interactive,
         native=native,
         trace="none" if trace is None else trace,
         page_faults=page_faults,

@@ -23,7 +23,7 @@ class Interrupts:
     are kept here for the guest instead of ending us; a second one asks for a hard end, unless the run is interactive.
 
     The trap loop sets `stop` (make the CPU come back soon; called at any time, from any thread) and `give` (send the
-    guest a signal). `wake_fd` becomes readable when a signal arrives, so that a select() on a guest's stdin returns.
+    guest a signal). `wake_fd` becomes readable when a signal arrives, so that a poll() on a guest's stdin returns.
     """
 
     def __init__(self, timeout: float | None = None, *, catch: bool = True, interactive: bool = False) -> None:
@@ -92,7 +92,7 @@ class Interrupts:
 
     @property
     def remaining(self) -> float | None:
-        """Seconds to the time limit, for select(); None without one."""
+        """Seconds to the time limit, for poll(); None without one."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def cut(self) -> OSError:

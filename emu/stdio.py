@@ -31,11 +31,13 @@ class HostStream:
     def _wait(self, to_read: bool) -> None:
         """Until the descriptor is ready. Raises what `Interrupts.cut` says when something comes between."""
         interrupts = self._interrupts
-        wake = interrupts.wake_fd
-        reads, writes = ([self.fd, wake], []) if to_read else ([wake], [self.fd])
+        poller = select.poll()
+        poller.register(interrupts.wake_fd, select.POLLIN)
+        poller.register(self.fd, select.POLLIN if to_read else select.POLLOUT)
         while not interrupts.due:
-            ready, writable, _ = select.select(reads, writes, [], interrupts.remaining)
-            if self.fd in ready or writable:
+            remaining = interrupts.remaining
+            ready = poller.poll(None if remaining is None else remaining * 1000 + 1)
+            if any(fd == self.fd for fd, _ in ready):
                 return
         raise interrupts.cut()
 

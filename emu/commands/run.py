@@ -171,7 +171,7 @@ def _expression(options: argparse.Namespace) -> str:
         if name not in ("trace", "t"):
             raise ConfigError(f"-e {text}: only trace=… is known here")
         expression = value
-    return "none" if options.quiet else expression
+    return "none" if options.quiet and not (options.count or options.count_too) else expression
 
 
 @contextlib.contextmanager
@@ -203,7 +203,7 @@ def _run(options: argparse.Namespace, config: RunConfig, command: list[str], tar
     counts = _counts(options)
     if counts is not None:
         sinks.append(counts)
-    if not config.filter.nothing and not (options.count and not options.count_too):
+    if not config.filter.nothing and not options.quiet and (options.count_too or not options.count):
         sinks.append(_text_sink(options, target))
     try:
         done = run_config(command[0], command[1:], config, stdin=0, stdout=1, stderr=2, sinks=sinks, attended=True)

@@ -69,6 +69,7 @@ def test_count_replaces_the_trace_and_capital_c_adds_to_it(hello: str) -> None:
     assert counted.startswith("% time ")
     assert re.search(r"^100\.00 .* total$", counted, re.MULTILINE)
     assert "exited" not in counted
+    assert heapscope("-q", "-c", hello).stderr.decode() == counted
     both = heapscope("-C", hello).stderr.decode()
     assert "+++ exited with 0 +++\n% time " in both
 
