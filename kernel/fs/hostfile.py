@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from kernel.abi.errno import ENXIO, LinuxError
+from kernel.abi.errno import ENXIO, EOPNOTSUPP, LinuxError
 from kernel.abi.fcntl import DT_DIR, DT_LNK, DT_REG, DT_UNKNOWN, Open
 from kernel.abi.limits import PAGE_SHIFT, PAGE_SIZE
 from kernel.fs.file import DirEntry, DirFile, File
@@ -152,6 +152,15 @@ class HostOpen(File):
             raise LinuxError(ENXIO, "the offset is past the end of the file")
         with translating():
             return os.lseek(self.fd, offset, os.SEEK_DATA if whence == 3 else os.SEEK_HOLE)
+
+    def allocate(self, mode: int, offset: int, length: int) -> None:
+        """fallocate(2) with mode 0; the other modes have no portable way to the host."""
+        if mode:
+            raise LinuxError(EOPNOTSUPP, "on a host file only mode 0 is done")
+        with translating():
+            os.posix_fallocate(self.fd, offset, length)
+        self.host.getattr(self.path.dentry)
+        self.host.touch()
 
     def mappable(self) -> Mappable:
         host = self.host

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kernel.abi.errno import EBUSY, EINVAL, EPERM, LinuxError
 from kernel.abi.fcntl import S_IFREG, Open, Seal
 from kernel.fs.dentry import Dentry, Path
-from kernel.fs.ramfs import RamFile, RamOpen
+from kernel.fs.ramfile import RamFile, RamOpen
 from kernel.mm.vma import MAYWRITE, SHARED
 
 if TYPE_CHECKING:

@@ -133,7 +133,8 @@ def _open_tmpfile(walk: Walk, name: bytes, flags: int, mode: int) -> File:
     """O_TMPFILE: a regular file without a name in the directory `name`."""
     from kernel.abi.errno import EOPNOTSUPP
     from kernel.fs.dentry import Dentry
-    from kernel.fs.ramfs import RamDir, RamFile
+    from kernel.fs.ramfile import RamFile
+    from kernel.fs.ramfs import RamDir
 
     directory = walk.find(name)
     if not directory.inode.is_dir:

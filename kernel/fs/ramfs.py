@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.abi.errno import EEXIST, ENODEV, ENOSPC, ENOTEMPTY, ENXIO, EOPNOTSUPP, EPERM, LinuxError
-from kernel.abi.fcntl import DT_DIR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_ISGID, Open
-from kernel.abi.limits import PAGE_SHIFT, PAGE_SIZE
+from kernel.abi.errno import EEXIST, ENODEV, ENOSPC, ENOTEMPTY, ENXIO, LinuxError
+from kernel.abi.fcntl import DT_DIR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_ISGID
 from kernel.fs.dentry import Dentry, Path
 from kernel.fs.file import DirEntry, DirFile, File
 from kernel.fs.inode import Cred, FileSystem, Inode
-from kernel.fs.pagecache import PageCache
 from kernel.fs.pipe import Pipe, open_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kernel.mm.frames import Frames
-    from kernel.mm.mappable import Mappable
-    from kernel.mm.mm import Mm
     from kernel.mm.ram import Ram
-    from kernel.mm.vma import Vma
 
 DIRENT_SIZE = 20  # what tmpfs says a directory entry takes (BOGO_DIRENT_SIZE)
 EOD = 0x7FFFFFFF  # d_off of the last entry (fs/libfs.c, DIR_OFFSET_EOD)
@@ -52,6 +47,8 @@ class RamFs(FileSystem):
         """A new inode of `mode`'s type, without a name yet."""
         kind = mode & S_IFMT
         if kind == S_IFREG:
+            from kernel.fs.ramfile import RamFile
+
             return RamFile(self, mode, uid, gid)
         if kind == S_IFDIR:
             return RamDir(self, mode, uid, gid)
@@ -65,6 +62,9 @@ class RamNode(Inode):
 
     __slots__ = ()
     fs: RamFs
+
+    def reap(self) -> None:
+        """The last name, description or mapping may have gone: let go of the content if so."""
 
     def xattr_table(self, name: bytes) -> dict[bytes, bytes]:
         if self.xattrs is None:
@@ -100,167 +100,6 @@ class RamLink(RamNode):
 
     def readlink(self, dentry: Dentry) -> bytes:
         return self.target
-
-
-class RamPages(PageCache):
-    """The pages of a RamFile, charged to its file system."""
-
-    __slots__ = ("file",)
-    shmem = True
-
-    def __init__(self, file: RamFile) -> None:
-        super().__init__(file.fs.ram, file.fs.frames, (0, file.fs.dev, file.ino))
-        self.file = file
-
-    def add(self, index: int) -> int:
-        fs = self.file.fs
-        if fs.capacity is not None and fs.used >= fs.capacity:
-            raise LinuxError(ENOSPC, f"the file system's {fs.capacity} pages are full (half of RAM, as tmpfs)")
-        pfn = super().add(index)
-        fs.used += 1
-        return pfn
-
-    def drop(self, first: int, last: int | None = None) -> None:
-        before = len(self.pages)
-        super().drop(first, last)
-        self.file.fs.used -= before - len(self.pages)
-
-    def frame(self, index: int, write: bool) -> int | None:
-        try:
-            return super().frame(index, write)
-        except LinuxError:  # no space: SIGBUS, as shmem_fault() says
-            return None
-
-    def removed(self, mm: Mm, vma: Vma) -> None:
-        super().removed(mm, vma)
-        self.file.reap()
-
-
-class RamFile(RamNode):
-    """A regular file. Its pages live while it has a name, an open description or a mapping."""
-
-    __slots__ = ("linkable", "opens", "pages", "seals")
-
-    def __init__(self, fs: RamFs, mode: int, uid: int = 0, gid: int = 0) -> None:
-        super().__init__(fs, mode, uid, gid)
-        self.pages = RamPages(self)
-        self.opens = 0
-        self.linkable = False
-        self.seals = 1  # F_SEAL_SEAL: only a memfd that asked for it can be sealed
-
-    @property
-    def blocks(self) -> int:
-        return len(self.pages.pages) * (PAGE_SIZE // 512)
-
-    def open(self, path: Path, flags: int) -> File:
-        return RamOpen(path, flags)
-
-    def truncate(self, dentry: Dentry, size: int) -> None:
-        self.pages.truncate(size)
-        self.size = size
-        self.touch()
-
-    def set_mode(self, dentry: Dentry, mode: int) -> None:
-        if self.seals & 0x20 and (self.mode ^ mode) & 0o111:
-            raise LinuxError(EPERM, "the file has F_SEAL_EXEC: whether it may be executed is settled")
-        super().set_mode(dentry, mode)
-
-    def reap(self) -> None:
-        if not self.nlink and not self.opens and not self.pages.mappings:
-            self.pages.release()
-
-
-class RamOpen(File):
-    """An open regular file of a RamFs."""
-
-    __slots__ = ("file", "pages")
-
-    def __init__(self, path: Path, flags: int) -> None:
-        super().__init__(path, flags)
-        inode = path.dentry.inode
-        assert isinstance(inode, RamFile)
-        self.file = inode
-        self.pages = inode.pages
-        inode.opens += 1
-
-    def pread(self, n: int, pos: int) -> bytes:
-        if not self.flags & Open.NOATIME and not self.path.mount.readonly:
-            self.file.accessed()
-        return self.pages.read(n, pos)
-
-    def pwrite(self, data: bytes, pos: int) -> int:
-        file = self.file
-        if file.seals & ~1:
-            data = self._within_seals(data, pos)
-        try:
-            return self.pages.write(data, pos)
-        except LinuxError:
-            if self.pages.size == file.size:
-                raise
-            return self.pages.size - pos  # the disk was full after some
-        finally:
-            file.size = self.pages.size
-            file.touch()
-
-    def _within_seals(self, data: bytes, pos: int) -> bytes:
-        """F_SEAL_WRITE forbids all writing, F_SEAL_GROW what lies past the end (mm/shmem.c, shmem_write_begin)."""
-        seals = self.file.seals
-        if seals & 0x18:
-            raise LinuxError(EPERM, "the file has F_SEAL_WRITE or F_SEAL_FUTURE_WRITE")
-        if seals & 4 and pos + len(data) > self.file.size:
-            cut = max(pos, self.file.size & -PAGE_SIZE)  # the page that would grow, and all after it
-            if cut == pos:
-                raise LinuxError(EPERM, "the write grows a file that has F_SEAL_GROW")
-            return data[: cut - pos]
-        return data
-
-    def may_resize(self, size: int) -> None:
-        """F_SEAL_SHRINK and F_SEAL_GROW (mm/shmem.c, shmem_setattr)."""
-        seals = self.file.seals
-        if (seals & 2 and size < self.file.size) or (seals & 4 and size > self.file.size):
-            raise LinuxError(EPERM, "the file has F_SEAL_SHRINK or F_SEAL_GROW")
-
-    def seek_sparse(self, offset: int, whence: int) -> int:
-        super().seek_sparse(offset, whence)
-        found = self.pages.seek(offset, whence == 3)
-        if found is None:
-            raise LinuxError(ENXIO, "there is no data behind the offset")
-        return found
-
-    def mappable(self) -> Mappable:
-        self.pages.place = self.path
-        return self.pages
-
-    def allocate(self, mode: int, offset: int, length: int) -> None:
-        """fallocate(2): 0 or KEEP_SIZE (1), or PUNCH_HOLE (2) with KEEP_SIZE."""
-        if mode & ~3:
-            raise LinuxError(EOPNOTSUPP, "tmpfs allocates and punches holes, nothing else")
-        end = offset + length
-        seals = self.file.seals
-        if mode & 2:
-            if seals & 0x18:
-                raise LinuxError(EPERM, "a hole in a file with F_SEAL_WRITE")
-            self.pages.punch(offset, min(end, -(-self.pages.size // PAGE_SIZE) * PAGE_SIZE))
-        else:
-            if not mode & 1 and end > self.file.size and seals & 4:
-                raise LinuxError(EPERM, "the file has F_SEAL_GROW")
-            self._fill(offset >> PAGE_SHIFT, -(-end // PAGE_SIZE))
-            if not mode & 1 and end > self.file.size:
-                self.pages.size = self.file.size = end
-        self.file.touch()
-
-    def _fill(self, first: int, last: int) -> None:
-        """Take pages for [first, last), all or none."""
-        fs, pages = self.file.fs, self.pages
-        wanted = [index for index in range(first, last) if index not in pages.pages] if last - first < 1 << 24 else None
-        if wanted is None or (fs.capacity is not None and fs.used + len(wanted) > fs.capacity):
-            raise LinuxError(ENOSPC, f"{last - first} pages do not fit this file system")
-        for index in wanted:
-            pages.add(index)
-
-    def release(self) -> None:
-        self.file.opens -= 1
-        self.file.reap()
 
 
 class RamDir(RamNode):
@@ -347,7 +186,7 @@ class RamDir(RamNode):
         inode.changed()
         if not inode.nlink:
             self.fs.inodes -= 1
-            if isinstance(inode, RamFile):
+            if isinstance(inode, RamNode):
                 inode.reap()
 
     def rmdir(self, victim: Dentry) -> None:

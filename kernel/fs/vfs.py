@@ -10,7 +10,8 @@ from kernel.fs.chardev import CharDev, FullFile, NullFile, RandomFile, ZeroFile,
 from kernel.fs.dentry import Dentry, Mount, Path, full_name
 from kernel.fs.inode import FileSystem
 from kernel.fs.path import FsContext, Walk, lookup
-from kernel.fs.ramfs import RamDir, RamFile, RamFs, RamLink, make_at
+from kernel.fs.ramfile import RamFile
+from kernel.fs.ramfs import RamDir, RamFs, RamLink, make_at
 from kernel.fs.stdio import ACCESS, StdFile, StdInode
 
 if TYPE_CHECKING:
