@@ -75,15 +75,14 @@ class Kernel:
 
     def _first_task(self) -> Task:
         config, system = self.config, self.system
-        uid, gid = config.uid, config.gid
-        cred = Cred(uid, uid, uid, uid, gid, gid, gid, gid)
+        cred = Cred(config.uid, config.gid)
         limits = Rlimits(config.rlimits)
         process = Process(config.pid, limits, cred, signal.Pending())
         process.sid = config.ppid  # a shell's job: it leads its process group, the shell leads the session
         process.start_ns = system.clock.monotonic_ns()
         files = FdTable(lambda: limits.soft("NOFILE"))
         system.vfs.install_std(files)
-        task = Task(config.pid, process, system, None, files, system.vfs.context(), signal.Pending())  # type: ignore[arg-type]
+        task = Task(config.pid, process, system, files, system.vfs.context(), signal.Pending())
         process.tasks.append(task)
         system.tasks[task.tid] = task
         system.processes[process.pid] = process

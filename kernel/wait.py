@@ -6,15 +6,14 @@ errnos below, which the guest never sees: kernel/task/delivery.py turns them int
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class Interrupted(Exception):
     """A signal woke the sleeper before what it waited for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """Sleep until `ready()` is true or virtual time reaches `deadline` (ns of CLOCK_MONOTONIC; None: for ever)."""
 
     ready: Callable[[], bool] | None = None

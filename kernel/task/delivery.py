@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel.abi.errno import Errno
-from kernel.abi.signal import SIG_DFL, SIG_IGN, SIGSEGV, Sa, Ss, signame
+from kernel.abi.signal import SIG_DFL, SIG_IGN, SIGKILL, SIGSEGV, Sa, Ss, signame
 from kernel.events import SignalDelivered
 from kernel.task import exit, sigframe, signal
 from kernel.task.siginfo import SigInfo, kernel
@@ -98,6 +98,7 @@ def _restart(regs: Regs, nr: int, action: signal.SigAction | None) -> bool:
 
 
 def _tell(task: Task, info: SigInfo) -> None:
+    """SIGKILL is not told: no tracer sees it arrive, only what it did."""
     system = task.system
-    if system.probes.wants(SignalDelivered):
+    if info.sig != SIGKILL and system.probes.wants(SignalDelivered):
         system.probes.emit(SignalDelivered(system.clock.monotonic_ns(), task.tid, info.sig, info.text))

@@ -33,7 +33,6 @@ def _end(task: Task, status: ExitStatus) -> None:
     process.exit_status = status
     for each in process.tasks:
         each.ended = True
-        each.sleep = None
         system.tasks.pop(each.tid, None)
     task.files.close_all()
     if system.probes.wants(TaskExit):

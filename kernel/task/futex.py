@@ -6,7 +6,6 @@ same thing as long as there is one process.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kernel.abi.errno import LinuxError
@@ -19,13 +18,15 @@ ROBUST_LIST_LIMIT = 2048
 ROBUST_HEAD_SIZE = 24
 
 
-@dataclass(eq=False, slots=True)
 class Waiter:
     """One sleeper. `woken` turns true once, when a FUTEX_WAKE chose it."""
 
-    key: tuple[int, int]
-    bitset: int
-    woken: bool = False
+    __slots__ = ("bitset", "key", "woken")
+
+    def __init__(self, key: tuple[int, int], bitset: int) -> None:
+        self.key = key
+        self.bitset = bitset
+        self.woken = False
 
 
 def key_of(task: Task, uaddr: int) -> tuple[int, int]:

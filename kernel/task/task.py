@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.task.timer import Itimer
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from kernel.fs.dentry import Path
     from kernel.fs.fdtable import FdTable
     from kernel.fs.path import FsContext
@@ -18,24 +15,19 @@ if TYPE_CHECKING:
     from kernel.task.siginfo import SigInfo
     from kernel.task.signal import Pending, SigAction
     from kernel.task.system import System
-    from kernel.wait import Block
 
 NSIG = 64  # signals are 1…64; bit sig-1 of a sigset
 
 
-@dataclass(slots=True)
 class Cred:
     """Whose rights a process has (credentials(7)). Capabilities are all or none: root (euid 0) has them."""
 
-    uid: int
-    euid: int
-    suid: int
-    fsuid: int
-    gid: int
-    egid: int
-    sgid: int
-    fsgid: int
-    groups: tuple[int, ...] = ()
+    __slots__ = ("egid", "euid", "fsgid", "fsuid", "gid", "groups", "sgid", "suid", "uid")
+
+    def __init__(self, uid: int, gid: int, groups: tuple[int, ...] = ()) -> None:
+        self.uid = self.euid = self.suid = self.fsuid = uid
+        self.gid = self.egid = self.sgid = self.fsgid = gid
+        self.groups = groups
 
     @property
     def privileged(self) -> bool:
@@ -43,12 +35,11 @@ class Cred:
         return self.euid == 0
 
 
-@dataclass(slots=True)
-class AltStack:
+class AltStack(NamedTuple):
     """sigaltstack(2): where SA_ONSTACK handlers run. `size` 0 means disabled."""
 
     sp: int = 0
-    flags: int = 0  # SS_AUTODISARM or 0, as given
+    flags: int = 0  # as given
     size: int = 0
 
 
@@ -112,8 +103,7 @@ class Process:
         return self.cred.gid
 
 
-@dataclass(frozen=True, slots=True)
-class ExitStatus:
+class ExitStatus(NamedTuple):
     """How a process ended: `code` of exit_group(2), or death by `sig` (`core`: Linux would dump one)."""
 
     code: int = 0
@@ -126,16 +116,7 @@ class ExitStatus:
         return (self.code & 0xFF) << 8 | self.sig | (0x80 if self.core else 0)
 
 
-@dataclass(slots=True)
-class Sleep:
-    """A blocked syscall: its suspended generator is the task's kernel stack."""
-
-    handler: Generator[Block, None, int]
-    block: Block
-
-
-@dataclass(slots=True)
-class Rseq:
+class Rseq(NamedTuple):
     """rseq(2): the registered area, all zero when there is none."""
 
     addr: int = 0
@@ -143,7 +124,13 @@ class Rseq:
     sig: int = 0
 
 
-@dataclass(slots=True)
+class RestartBlock(NamedTuple):
+    """restart_syscall(2): what an interrupted relative sleep continues with."""
+
+    deadline: int
+    rem: int  # user address of the remaining time, 0 for none
+
+
 class Task:
     """One thread. `mm`, `files` and `fs` are what it shares or owns; while it runs its registers are in the CPU.
 
@@ -151,33 +138,42 @@ class Task:
     `blocked` or a pending queue calls `signal.recalc(task)`.
     """
 
-    tid: int
-    process: Process
-    system: System
-    mm: Mm
-    files: FdTable
-    fs: FsContext
-    pending: Pending
-    comm: str = ""
-    blocked: int = 0  # sigset: bit sig-1
-    saved_blocked: int | None = None  # restored when no handler runs (rt_sigsuspend, ppoll)
-    altstack: AltStack = field(default_factory=AltStack)
-    signals_due: bool = False
-    clear_child_tid: int = 0
-    robust_list: int = 0
-    rseq: Rseq = field(default_factory=Rseq)
-    timerslack_ns: int = 50_000
-    trap_nr: int = 0  # the last exception, as a signal frame shows it: vector, error code, address
-    trap_error: int = 0
-    cr2: int = 0
-    cs: int = 0x33  # the user's segments, but between a frame that restored others and the signal for that
-    ss: int = 0x2B
-    ended: bool = False  # it will never run again
-    pdeathsig: int = 0
-    policy: int = 0  # SCHED_OTHER
-    rt_priority: int = 0
-    sleep: Sleep | None = None
-    restart: RestartBlock | None = None
+    __slots__ = (
+        "altstack", "blocked", "clear_child_tid", "comm", "cr2", "cs", "ended", "files", "fs", "mm", "pdeathsig",
+        "pending", "policy", "process", "restart", "robust_list", "rseq", "rt_priority", "saved_blocked",
+        "signals_due", "ss", "system", "tid", "timerslack_ns", "trap_error", "trap_nr",
+    )  # fmt: skip
+    mm: Mm  # None before the first execve
+
+    def __init__(
+        self, tid: int, process: Process, system: System, files: FdTable, fs: FsContext, pending: Pending
+    ) -> None:
+        self.tid = tid
+        self.process = process
+        self.system = system
+        self.files = files
+        self.fs = fs
+        self.mm = None  # type: ignore[assignment]
+        self.comm = ""
+        # signals
+        self.pending = pending
+        self.blocked = 0  # sigset: bit sig-1
+        self.saved_blocked: int | None = None  # restored when no handler runs (rt_sigsuspend, ppoll)
+        self.altstack = AltStack()
+        self.signals_due = False
+        self.restart: RestartBlock | None = None
+        # the last exception, as a signal frame shows it: vector, error code, address
+        self.trap_nr = self.trap_error = self.cr2 = 0
+        self.cs, self.ss = 0x33, 0x2B  # but between a frame that restored others and the signal for that
+        # what it registered
+        self.clear_child_tid = 0
+        self.robust_list = 0
+        self.rseq = Rseq()
+        self.timerslack_ns = 50_000
+        self.pdeathsig = 0
+        self.policy = 0  # SCHED_OTHER
+        self.rt_priority = 0
+        self.ended = False  # it will never run again
 
     @property
     def rlimits(self) -> Rlimits:
@@ -190,11 +186,3 @@ class Task:
     @property
     def pid(self) -> int:
         return self.process.pid
-
-
-@dataclass(frozen=True, slots=True)
-class RestartBlock:
-    """restart_syscall(2): what an interrupted relative sleep continues with."""
-
-    deadline: int
-    rem: int  # user address of the remaining time, 0 for none

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.abi.signal import SIGALRM, SIGPROF, SIGVTALRM
 from kernel.task import signal
@@ -17,8 +16,7 @@ REAL, VIRTUAL, PROF = range(3)
 _SIGNALS = (SIGALRM, SIGVTALRM, SIGPROF)
 
 
-@dataclass(slots=True)
-class Itimer:
+class Itimer(NamedTuple):
     """One interval timer, in ns. `expires` is on its own clock (CLOCK_MONOTONIC for REAL, CPU time for the others);
     0 means disarmed."""
 
@@ -56,5 +54,6 @@ def expire(process: Process, clock: Clock) -> None:
         present = now(clock, which)
         if timer.expires and timer.expires <= present:
             missed = (present - timer.expires) // timer.interval + 1 if timer.interval else 0
-            timer.expires = timer.expires + missed * timer.interval if timer.interval else 0
+            again = timer.expires + missed * timer.interval if timer.interval else 0
+            process.itimers[which] = timer._replace(expires=again)
             signal.send(process, kernel(_SIGNALS[which]))
