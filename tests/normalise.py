@@ -5,7 +5,9 @@ What it takes away, and nothing else:
 | what                                          | becomes                                                    |
 | --------------------------------------------- | ---------------------------------------------------------- |
 | an address within a mapping made in the trace | `m1+0x10`: the mapping by order of birth, and the offset   |
-| an address within the heap                    | `brk+0x10`: from the first break                           |
+| the same as rt_sigreturn's decimal result     | likewise: it is rax, where an address may be               |
+| a page of the heap                            | `brk+0x1000`: from the first break                         |
+| another address within the heap               | `heap`: static glibc puts an object for the vDSO there     |
 | an address of the stack                       | `stack` (where it starts depends on the auxv's size)       |
 | an address of a static-pie's image            | `image+0x10`: from the first such address, by page         |
 | the process, its thread, its parent           | `PID`, `PPID`                                              |
@@ -94,7 +96,9 @@ class Normaliser:
         elif name == "getppid":
             self._ppid = result
         elif name in ("open", "openat") and result.isdigit():
-            (self._random.add if any(f'"{file}"' in arguments for file in RANDOM_FILES) else self._random.discard)(result)
+            (self._random.add if any(f'"{file}"' in arguments for file in RANDOM_FILES) else self._random.discard)(
+                result
+            )
 
     def _forget(self, name: str, arguments: str, result: str) -> None:
         """A mapping that went away as a whole is not found again by its addresses, unless nothing else is there."""
@@ -111,20 +115,24 @@ class Normaliser:
         """The mapping of an address: a live one, else one that ends there, else a dead one."""
         newest = self._regions[::-1]
         return next(
-            (region for found in (
-                (r for r in newest if r.live and r.holds(address)),
-                (r for r in newest if r.live and r.end == address),
-                (r for r in newest if r.holds(address)),
-            ) for region in found),
+            (
+                region
+                for found in (
+                    (r for r in newest if r.live and r.holds(address)),
+                    (r for r in newest if r.live and r.end == address),
+                    (r for r in newest if r.holds(address)),
+                )
+                for region in found
+            ),
             None,
-        )  # fmt: skip
+        )
 
     def _named(self, match: re.Match[str]) -> str:
         address = int(match[0], 16)
         if region := self._region(address):
             return f"{region.name}+{address - region.start:#x}"
         if self._brk is not None and self._brk <= address < self._brk + HEAP_ROOM:
-            return f"brk+{address - self._brk:#x}"
+            return "heap" if address % 4096 else f"brk+{address - self._brk:#x}"
         if address in STACK:
             return "stack"
         if any(address in image for image in IMAGES):
@@ -147,6 +155,8 @@ class Normaliser:
             arguments = re.sub(rf"\b{self._pid or 'none'}\b", "PID", arguments)
         if name in LIMITS:
             return re.sub(r"\{[^}]*\}", "{}", arguments), result
+        if name == "rt_sigreturn" and result.isdigit() and int(result) > 0xFFFF:
+            return arguments, f"{int(result):#x}"  # rax as it was: strace takes it for a number
         if name == "sysinfo":
             return re.sub(r"\{.*\}", "{}", arguments), result
         if name == "getrandom" and result.isdigit():

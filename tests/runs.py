@@ -65,6 +65,7 @@ def elf(name: str, kind: str = "musl") -> Path:
 def fresh_folder() -> Iterator[Path]:
     """An empty folder in memory."""
     with tempfile.TemporaryDirectory(dir=MEMORY_FOLDER, prefix="heapscope-") as folder:
+        os.chmod(folder, 0o1777)  # as /tmp is, which ours runs in
         yield Path(folder)
 
 

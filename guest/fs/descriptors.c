@@ -45,11 +45,11 @@ int main(void) {
     CHECK(lseek(3, 0, SEEK_SET) == 0 && readv(3, in, 2) == 7 && memcmp(a, "one t", 5) == 0 && memcmp(c, "wo", 2) == 0);
     CHECK(preadv(3, in, 1, 4) == 3 && memcmp(a, "two", 3) == 0);
     CHECK(writev(3, out, 0) == 0);
-    CHECK_ERRNO(writev(3, out, -1), EINVAL);
     static const struct iovec many[1025];
     CHECK(writev(3, many, 1024) == 0);
     CHECK_ERRNO(writev(3, many, 1025), EINVAL);
-    out[0].iov_len = (size_t)-1;
+    CHECK_ERRNO(writev(3, many, -1), EINVAL);
+    out[0].iov_base = (void *)8, out[0].iov_len = (size_t)-1;
     CHECK_ERRNO(writev(3, out, 1), EINVAL);
     CHECK_ERRNO(writev(3, (void *)8, 1), EFAULT);
     puts("vectors");

@@ -65,7 +65,6 @@ int main(void) {
     CHECK(fchdir(fd) == 0 && access("file01", F_OK) == 0 && chdir("..") == 0);
     CHECK_ERRNO(chdir("d/file01"), ENOTDIR);
     CHECK_ERRNO(chdir("nowhere"), ENOENT);
-    CHECK(stat("/", &st) == 0 && stat("/..", &other) == 0 && st.st_ino == other.st_ino);
     puts("chdir");
 
     CHECK_ERRNO(rmdir("d"), ENOTEMPTY);

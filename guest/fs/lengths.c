@@ -6,7 +6,7 @@
 static const size_t huge[] = {0x7ffff001, 1UL << 32, 1UL << 62, 1UL << 63, (size_t)-4096, (size_t)-1};
 
 int main(void) {
-    char buffer[64];
+    char buffer[64] = "";
     int fd = file_with("file", 40), null = open("/dev/null", O_WRONLY), zero = open("/dev/zero", O_RDONLY);
     CHECK(null >= 0 && zero >= 0);
     CHECK(read(fd, NULL, 0) == 0 && write(fd, NULL, 0) == 0);

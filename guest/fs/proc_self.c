@@ -28,6 +28,9 @@ int main(void) {
     exe[n] = 0;
     struct stat st;
     CHECK(exe[0] == '/' && stat(exe, &st) == 0 && S_ISREG(st.st_mode));
+    struct stat other;
+    CHECK(stat("/tmp", &st) == 0 && S_ISDIR(st.st_mode) && (st.st_mode & 07777) == 01777);
+    CHECK(stat("/", &st) == 0 && stat("/..", &other) == 0 && st.st_ino == other.st_ino);
     CHECK(strstr(slurp("/proc/self/maps"), exe) != NULL);
 
     CHECK(field("Pid") == getpid() && field("Tgid") == getpid() && field("PPid") == getppid() && field("Uid") == (long)getuid());

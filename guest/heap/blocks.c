@@ -3,6 +3,7 @@
 #include <malloc.h>
 
 int main(void) {
+    map_anon(PAGE, PROT_NONE); /* the topmost place: on Linux the vDSO is above it, here nothing is, where mremap could grow to */
     for (size_t n = 0; n < 3000; n = n * 5 / 4 + 1) {
         char *p = malloc(n), *q = malloc(n);
         CHECK(p && q && p != q && (uintptr_t)p % 16 == 0 && malloc_usable_size(p) >= n);

@@ -36,7 +36,7 @@ int main() {
     }
     try {
         std::vector<char> huge;
-        huge.resize(std::size_t(1) << 60);
+        huge.resize(~std::size_t(0) >> 1);
     } catch (const std::bad_alloc &) {
         std::puts("bad_alloc");
     }

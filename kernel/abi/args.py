@@ -12,7 +12,7 @@ from kernel.abi.errno import LinuxError
 from kernel.abi.text import octal, quote, quote_hex
 
 CACHE = 4096  # texts kept for a flag word; a guest that tries them all costs no more than that
-_PATH_MAX = 4096
+_PATH_MAX = 4096 - 1  # strace shows one byte less than a path may have
 
 
 class Words:
@@ -113,8 +113,8 @@ class Call:
         return self.value is None or self.value < 0
 
     def user(self, va: int, length: int) -> bytes:
-        """Guest memory as the tracer sees it. LinuxError(EFAULT) where it cannot be read."""
-        raw: bytes = self.task.mm.copy_from_user(va, length)
+        """Guest memory as the tracer sees it: nothing is faulted in. LinuxError(EFAULT) where it cannot be read."""
+        raw: bytes = self.task.mm.peek(va, length)
         return raw
 
     def keep(self, va: int, length: int) -> None:

@@ -8,6 +8,7 @@ from kernel.abi.signal import (
     NSIG,
     SI_TKILL,
     SI_USER,
+    SIGKILL,
     SIG_BLOCK,
     SIG_SETMASK,
     SIG_UNBLOCK,
@@ -124,7 +125,7 @@ def _as_long(value: int) -> int:
 
 
 @syscall
-def kill(task: Task, pid: Pid, sig: Sig) -> int:
+def kill(task: Task, pid: Pid, sig: Sig) -> int | None:
     """kill(2). -1 means every process but the caller and the first, of which there are none."""
     targets = _processes(task, pid)
     info = _sent(task, sig, SI_USER)
@@ -132,7 +133,13 @@ def kill(task: Task, pid: Pid, sig: Sig) -> int:
         _check_kill(task, process)
         if sig:
             signal.send(process, info)
-    return 0
+    return _back(task)
+
+
+def _back(task: Task) -> int | None:
+    """0, or no value for a caller that SIGKILL waits for: it never comes back from the kernel (strace: `= ?`)."""
+    pending = task.pending.bits | task.process.pending.bits
+    return None if pending >> SIGKILL - 1 & 1 else 0
 
 
 def _processes(task: Task, pid: int) -> list[Process]:
@@ -176,7 +183,7 @@ def _thread(task: Task, tgid: int, tid: int) -> Task:
 
 
 @syscall
-def tgkill(task: Task, tgid: Pid, pid: Pid, sig: Sig) -> int:
+def tgkill(task: Task, tgid: Pid, pid: Pid, sig: Sig) -> int | None:
     """tgkill(2)."""
     if pid <= 0 or tgid <= 0:
         raise LinuxError(EINVAL, "thread ids are positive")
@@ -184,20 +191,20 @@ def tgkill(task: Task, tgid: Pid, pid: Pid, sig: Sig) -> int:
 
 
 @syscall
-def tkill(task: Task, pid: Pid, sig: Sig) -> int:
+def tkill(task: Task, pid: Pid, sig: Sig) -> int | None:
     """tkill(2)."""
     if pid <= 0:
         raise LinuxError(EINVAL, "thread ids are positive")
     return _tkill(task, 0, pid, sig)
 
 
-def _tkill(task: Task, tgid: int, tid: int, sig: int) -> int:
+def _tkill(task: Task, tgid: int, tid: int, sig: int) -> int | None:
     target = _thread(task, tgid, tid)
     info = _sent(task, sig, SI_TKILL)
     _check_kill(task, target.process)
     if sig:
         signal.send(target.process, info, target)
-    return 0
+    return _back(task)
 
 
 @syscall

@@ -298,7 +298,7 @@ def _unknown(task: Task, nr: int, raw: tuple[int, ...]) -> int:
     """No handler: ENOSYS, said in the trace; the arguments are shown as they came."""
     system, name = task.system, NAME.get(nr)
     why = f"{name} is not implemented" if name else f"there is no syscall {nr}"
-    shown = name or f"syscall_{nr & 0xFFFFFFFF:#x}"
+    shown = name or f"syscall_{((nr & 0xFFFFFFFF ^ 1 << 31) - (1 << 31)) & M64:#x}"  # Linux sign-extends eax
     now = system.clock.monotonic_ns()
     if system.probes.wants(SyscallExit):
         text = f"{shown}({', '.join(hex(a) if a else '0' for a in raw)})"
