@@ -56,8 +56,8 @@ def _expand(mm: Mm, old: int, new: int) -> None:
     if mm.map_count > mm.max_map_count:
         raise LinuxError(ENOMEM, f"vm.max_map_count: there are {mm.map_count} mappings")
     mm.frames.commit.charge(pages, mm.privileged, mm.total_vm)
-    below = mm.vmas.last(old)
-    grown = below is not None and below.end == old > mm.start_brk  # never into the bss
+    below = mm.vmas.above(old).prev
+    grown = below.end == old > mm.start_brk  # never into the bss
     if not grown or merge_new(mm, old, new, flags, None, old >> 12, None, just_expand=True) is None:
         mm.add(Vma(old, new, flags, None, old >> 12))
     mm.account(flags, pages)

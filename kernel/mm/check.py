@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from kernel.abi.limits import TASK_SIZE
@@ -34,17 +35,26 @@ def _check_vmas(mm: Mm) -> None:
         assert not (vma.start | vma.end) & 4095, f"{vma} is not page-aligned"
         last = vma.end
     chunks = mm.vmas.chunks
+    chain = [mm.vmas.head, *mm.vmas, mm.vmas.tail]
+    for below, vma in pairwise(chain):
+        assert vma.prev is below
+        assert below.next is vma
+    assert [vma for chunk in chunks for vma in chunk.vmas] == chain[1:]
     floor = 0
     for chunk, first in zip(chunks, mm.vmas.firsts, strict=True):
         assert chunk.vmas, "an empty chunk"
         assert chunk.starts == [vma.start for vma in chunk.vmas]
         assert first == chunk.starts[0] or chunk is chunks[0]
         for vma, gap in zip(chunk.vmas, chunk.gaps, strict=True):
-            assert gap == vma.start - floor, f"the gap below {vma} is {vma.start - floor:#x}, not {gap:#x}"
+            hole = 0 if vma is mm.vmas.tail else vma.start - floor
+            assert gap == hole, f"the gap below {vma} is {hole:#x}, not {gap:#x}"
             floor = vma.end
-        assert chunk.room == max(chunk.gaps)
-    base = mm.vmas.maxima.base
-    assert mm.vmas.maxima.tree[base : base + len(chunks)] == [chunk.room for chunk in chunks]
+        assert chunk.room >= max(chunk.gaps)
+    maxima = mm.vmas.maxima
+    bounds = maxima.tree[maxima.base : maxima.base + len(chunks)]
+    assert all(bound >= chunk.room for bound, chunk in zip(bounds, chunks, strict=True))
+    for i in range(1, maxima.base):
+        assert maxima.tree[i] == max(maxima.tree[2 * i : 2 * i + 2])
 
 
 def _check_totals(mm: Mm) -> None:

@@ -102,7 +102,9 @@ def _past_end(vma: Vma, index: int) -> bool:
 
 
 def _outside(mm: Mm, va: int) -> str:
-    below, above = mm.vmas.around(va)
+    after = mm.vmas.above(va)
+    above = None if after is mm.vmas.tail else after
+    below = None if after.prev is mm.vmas.head else after.prev
     if above is not None and above.flags & GROWSDOWN and va >= above.start - mm.stack_guard_gap:
         if below is not None and va - below.end < mm.stack_guard_gap and not below.flags & GROWSDOWN:
             return f"in the stack's guard gap, {_size(above.start - va)} below the stack and {_size(va - below.end)} above {_what(mm, below)}"  # noqa: E501

@@ -40,10 +40,10 @@ def handle_mm_fault(mm: Mm, va: int, access: Access) -> Fault:
     vmas = mm.vmas
     vma = vmas.recent
     if not vma.start <= va < vma.end:
-        found = vmas.first(va)
-        if found is None or va >= TASK_SIZE or (va < found.start and not expand_stack(mm, found, va)):
+        vma = vmas.above(va)
+        if va < vma.start and not (vma.flags & GROWSDOWN and expand_stack(mm, vma, va)):
             return MAPERR
-        vmas.recent = vma = found
+        vmas.recent = vma
     flags = vma.flags
     if access is WRITE_ACCESS:
         if not flags & WRITE:
@@ -209,12 +209,10 @@ def _fault_around(mm: Mm, vma: Vma, va: int, index: int) -> bool:
 def prepare_anon_vma(mm: Mm, vma: Vma) -> None:
     """Give a VMA its family of anonymous pages: a neighbour's, where the two could become one VMA again after an
     mprotect (find_mergeable_anon_vma), else a new one."""
-    after = mm.vmas.first(vma.end)
-    prev = mm.vmas.last(vma.start)
-    if after is not None and _reusable(vma, after):
-        vma.anon_vma = after.anon_vma
-    elif prev is not None and _reusable(prev, vma):
-        vma.anon_vma = prev.anon_vma
+    if vma.next.anon_vma and vma.end == vma.next.start and _reusable(vma, vma.next):
+        vma.anon_vma = vma.next.anon_vma
+    elif vma.prev.anon_vma and vma.prev.end == vma.start and _reusable(vma.prev, vma):
+        vma.anon_vma = vma.prev.anon_vma
     else:
         vma.anon_vma = mm.next_anon_vma
         mm.next_anon_vma += 1
@@ -224,9 +222,7 @@ def _reusable(a: Vma, b: Vma) -> bool:
     """anon_vma_compatible, and the one that has a family is no fork's heir."""
     owner = a if a.anon_vma else b
     return (
-        bool(owner.anon_vma)
-        and not owner.forked
-        and a.end == b.start
+        not owner.forked
         and a.policy == b.policy
         and a.file is b.file
         and not (a.flags ^ b.flags) & ~ACCESS
@@ -241,10 +237,8 @@ def expand_stack(mm: Mm, vma: Vma, va: int) -> bool:
     start = va & -4096
     if start < mm.mmap_min_addr:
         return False
-    prev = mm.vmas.last(vma.start)
-    if prev is not None and not prev.flags & GROWSDOWN and prev.flags & ACCESS and (
-        start - prev.end < mm.stack_guard_gap
-    ):
+    prev = vma.prev
+    if prev.flags & ACCESS and not prev.flags & GROWSDOWN and start - prev.end < mm.stack_guard_gap:
         return False
     grow = vma.start - start >> 12
     if grow > vma.pgoff or may_expand_vm(mm, vma.flags, grow) or vma.end - start > mm.limits.cur[RLIMIT_STACK]:

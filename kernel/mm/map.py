@@ -8,7 +8,7 @@ from kernel.abi.errno import EAGAIN, ENOMEM, EPERM, LinuxError
 from kernel.abi.limits import RLIMIT_AS, RLIMIT_DATA, RLIMIT_MEMLOCK, TASK_SIZE
 from kernel.mm.commit import NEVER
 from kernel.mm.merge import merge_new, split_unchecked
-from kernel.mm.place import get_unmapped_area
+from kernel.mm.place import get_unmapped_area, start_gap
 from kernel.mm.vma import (
     ACCOUNT,
     GROWSDOWN,
@@ -105,8 +105,43 @@ def mmap_region(
     return vma
 
 
+def mmap_anonymous(mm: Mm, length: int, prot: int) -> int:
+    """mmap(NULL, length, prot, MAP_PRIVATE | MAP_ANONYMOUS), the call that programs make most: as `get_unmapped_area`
+    and `mmap_region`, with what cannot apply left out. Raises LinuxError(ENOMEM)."""
+    vmas = mm.vmas
+    if not mm.legacy_layout and length & 0x1FFFFF:
+        end, c, i = vmas.highest_gap(mm.mmap_min_addr, mm.mmap_base, length)
+        above = vmas.chunks[c].vmas[i]
+        start = end - length
+        if end and above.prev.end != start and (not above.flags & GROWSDOWN or start_gap(mm, above) >= end):
+            flags = prot | MAY
+            pages = length >> 12
+            if why := may_expand_vm(mm, flags, pages):
+                raise LinuxError(ENOMEM, why)
+            if prot & WRITE:
+                mm.frames.commit.charge(pages, mm.privileged, mm.total_vm)
+                flags |= ACCOUNT
+            mm.account(flags, pages)
+            if above.start == end and above.flags == flags and above.file is None and above.policy is None and (
+                above.pgoff == end >> 12 and not above.forked
+            ):
+                above.pgoff = start >> 12
+                vmas.resize(above, start, above.end)
+            else:
+                vmas.insert_at(c, i, Vma(start, end, flags, None, start >> 12))
+                mm.map_count += 1
+            return start
+    start = get_unmapped_area(mm, 0, length, thp=not length & 0x1FFFFF)
+    mmap_region(mm, start, start + length, prot | MAY)
+    return start
+
+
 def munmap(mm: Mm, start: int, end: int) -> None:
     """Unmap whatever lies in [start, end). Raises LinuxError: ENOMEM (a split too many), EPERM (sealed)."""
+    vma = mm.vmas.above(start)
+    if vma.start == start and vma.end == end and not vma.flags & SEALED:
+        _remove(mm, [vma], start, end)
+        return
     old = mm.vmas.overlapping(start, end)
     if old:
         _remove(mm, isolate(mm, old, start, end), start, end)
@@ -152,10 +187,15 @@ def _remove(mm: Mm, old: list[Vma], start: int, end: int) -> None:
 
 def free_tables(mm: Mm, start: int, end: int) -> None:
     """Free the page tables that only [start, end), now without VMAs, needed."""
-    if start >> 21 not in mm.page_table.leaves and start >> 21 == end - 1 >> 21:
+    key = start >> 21
+    if key == end - 1 >> 21 and key not in mm.page_table.leaves:
         return
-    below, above = mm.vmas.around(start)
-    mm.page_table.free_tables(start, end, below.end if below else 0, above.start if above else TASK_SIZE + 4096)
+    above = mm.vmas.above(start)
+    floor = above.prev.end
+    ceiling = above.start if above.start < TASK_SIZE else TASK_SIZE + 4096
+    if key == end - 1 >> 21 and (floor > key << 21 or key + 1 << 21 > ceiling):
+        return
+    mm.page_table.free_tables(start, end, floor, ceiling)
 
 
 def unmap_all(mm: Mm) -> None:

@@ -40,25 +40,23 @@ def merge_new(
     `just_expand`: only the one below may (brk)."""
     if flags & SPECIAL:
         return None
-    prev, after = mm.vmas.around(start)
+    after = mm.vmas.above(start)
+    prev = after.prev
     left = (
-        prev is not None
-        and prev.end == start
+        prev.end == start
         and _alike(prev, flags, file, policy)
         and prev.pgoff + (prev.end - prev.start >> 12) == pgoff
         and _families(prev, anon_vma, forked)
     )
     right = (
-        not just_expand
-        and after is not None
-        and after.start == end
+        after.start == end
+        and not just_expand
         and _alike(after, flags, file, policy)
         and after.pgoff == pgoff + (end - start >> 12)
         and _families(after, anon_vma, forked)
     )
     if left:
-        assert prev is not None
-        if right and after is not None and _related(prev, after):
+        if right and _related(prev, after):
             _adopt(prev, after.anon_vma, after.forked)
             mm.drop(after)
             end = after.end
@@ -66,7 +64,6 @@ def merge_new(
         mm.vmas.resize(prev, prev.start, end)
         return prev
     if right:
-        assert after is not None
         _adopt(after, anon_vma, forked)
         after.pgoff = pgoff
         mm.vmas.resize(after, start, after.end)
@@ -102,30 +99,29 @@ def _merge_existing(mm: Mm, vma: Vma, start: int, end: int, flags: int, policy: 
     if flags & SPECIAL or not (left_side or right_side):
         return None
     pgoff = vma.page_index(start)
-    prev = mm.vmas.last(start) if left_side else None
-    after = mm.vmas.first(end) if right_side else None
+    prev, after = vma.prev, vma.next
     left = (
-        prev is not None
+        left_side
         and prev.end == start
         and _alike(prev, flags, vma.file, policy)
         and prev.pgoff + prev.pages == pgoff
         and _families(prev, vma.anon_vma, vma.forked)
     )
     right = (
-        after is not None
+        right_side
         and after.start == end
         and _alike(after, flags, vma.file, policy)
         and after.pgoff == pgoff + (end - start >> 12)
         and _families(after, vma.anon_vma, vma.forked)
     )
-    if left and prev is not None:
-        both = right and after is not None and _related(prev, after)
-        if both and after is not None:
+    if left:
+        both = right and _related(prev, after)
+        if both:
             _adopt(prev, after.anon_vma, after.forked)
         _adopt(prev, vma.anon_vma, vma.forked)
         if right_side:
             mm.drop(vma)
-            if both and after is not None:
+            if both:
                 mm.drop(after)
                 end = after.end
         else:
@@ -133,7 +129,7 @@ def _merge_existing(mm: Mm, vma: Vma, start: int, end: int, flags: int, policy: 
             mm.vmas.resize(vma, end, vma.end)
         mm.vmas.resize(prev, prev.start, end)
         return prev
-    if right and after is not None:
+    if right:
         _adopt(after, vma.anon_vma, vma.forked)
         if left_side:
             mm.drop(vma)

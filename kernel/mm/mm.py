@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import kernel.mm.peek as peeking
 import kernel.mm.uaccess as uaccess
 from kernel.abi.limits import MAX_MAP_COUNT, MMAP_MIN_ADDR, PAGE_SIZE, STACK_GUARD_GAP, TASK_SIZE
 from kernel.cpu import FaultTable
@@ -177,6 +178,10 @@ class Mm:
     def strncpy_from_user(self, va: int, limit: int) -> bytes:
         """The C string at `va` without its terminator. Raises LinuxError: EFAULT, or ENAMETOOLONG from `limit` on."""
         return uaccess.strncpy_from_user(self, va, limit)
+
+    def peek(self, va: int, n: int) -> bytes:
+        """`n` bytes at `va` for a tracer: nothing is faulted in. Raises LinuxError(EFAULT)."""
+        return peeking.peek(self, va, n)
 
     def clear_user(self, va: int, n: int) -> None:
         """Write `n` zero bytes. Raises LinuxError(EFAULT)."""

@@ -100,8 +100,14 @@ class PageTable:
     def free_tables(self, start: int, end: int, floor: int, ceiling: int) -> None:
         """Free the tables of the emptied range [start, end) that reach neither below `floor` nor above `ceiling`, the
         ends of the neighbouring mappings (Linux: free_pgtables)."""
-        if start >> 21 == end - 1 >> 21 and not floor <= start >> 21 << 21 < (start >> 21) + 1 << 21 <= ceiling:
-            return
+        key = start >> 21
+        if key == end - 1 >> 21:
+            if floor > key << 21 or key + 1 << 21 > ceiling:
+                return
+            if floor > key >> 9 << 30 or (key >> 9) + 1 << 30 > ceiling:
+                if key in self.leaves:
+                    self._drop(self.leaves, key, self.mids[key >> 9])
+                return
         for key in self._keys(start, end):
             if floor <= key << 21 and key + 1 << 21 <= ceiling:
                 self._drop(self.leaves, key, self.mids[key >> 9])

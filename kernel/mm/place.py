@@ -88,15 +88,15 @@ def _area(mm: Mm, addr: int, length: int, low32: bool, above4g: bool) -> int:
             return addr
     low = max(SZ_4G if above4g else PAGE_SIZE, mm.mmap_min_addr)
     high = mm.mmap_base
-    while (end := mm.vmas.highest_gap(low, high, length)) != 0:
-        gap = end - length
-        above = mm.vmas.first(end)
-        if above is not None and above.flags & GROWSDOWN and start_gap(mm, above) < end:
-            high = start_gap(mm, above)
-            if high <= low:
-                break
-            continue
-        return gap
+    while True:
+        end, c, i = mm.vmas.highest_gap(low, high, length)
+        if not end:
+            break
+        above = mm.vmas.chunks[c].vmas[i]
+        if not above.flags & GROWSDOWN or (high := start_gap(mm, above)) >= end:
+            return end - length
+        if high <= low:
+            break
     # "A failed mmap() very likely causes application failure, so fall back to the bottom-up function here."
     return _bottom_up(mm, addr, length, False)
 
@@ -110,10 +110,11 @@ def _bottom_up(mm: Mm, addr: int, length: int, low32: bool) -> int:
         vma = mm.vmas.first(addr)
         if high - length >= addr and (vma is None or addr + length <= start_gap(mm, vma)):
             return addr
-    while (start := mm.vmas.lowest_gap(low, high, length)) != 0:
-        above = mm.vmas.first(start)
-        if above is not None and above.flags & GROWSDOWN and start_gap(mm, above) < start + length - 1:
-            low = above.end
-            continue
-        return start
+    while True:
+        start, above = mm.vmas.lowest_gap(low, high, length)
+        if not start:
+            break
+        if not above.flags & GROWSDOWN or start_gap(mm, above) >= start + length - 1:
+            return start
+        low = above.end
     raise LinuxError(ENOMEM, f"no hole of {length} bytes is left")

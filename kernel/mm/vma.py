@@ -45,13 +45,16 @@ class Vma:
     `pgoff` is the page index of `start` in `mappable`; for anonymous private memory it is the page number where the
     memory was first touched or mapped, so that neighbours which were moved apart do not merge (Linux: vm_pgoff).
     `anon_vma` is 0 until a page of its own was faulted in: which family of anonymous pages it belongs to.
+    `prev` and `next` are its neighbours in the VmaSet that holds it (at the ends: the set's sentinels).
     `file` is the open file description behind `mappable` (or `mappable` itself): two of one file never merge.
     `read_bits` and `write_bits` are the PTE bits of a page that a read, or a write, has just delivered.
     """
 
+    next: Vma
+    prev: Vma
     __slots__ = (
-        "anon_vma", "end", "file", "flags", "forked", "mappable", "name", "pgoff", "policy", "read_bits", "shmem",
-        "start", "write_bits",
+        "anon_vma", "end", "file", "flags", "forked", "mappable", "name", "next", "pgoff", "policy", "prev",
+        "read_bits", "shmem", "start", "write_bits",
     )  # fmt: skip
 
     def __init__(

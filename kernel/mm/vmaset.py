@@ -1,7 +1,8 @@
 """VmaSet: the ordered set of an mm's VMAs, and the gaps between them.
 
-A list of chunks of at most MAX VMAs each. Finding is two bisections; a chunk knows the largest gap before one of its
-VMAs, and a tree of maxima over the chunks finds the highest (or lowest) one with room, so 60,000 VMAs cost as 60 do.
+A list of chunks of at most MAX VMAs each. Finding is two bisections; a chunk knows a bound of the gaps below its VMAs,
+and a tree of maxima over these bounds finds the highest (or lowest) chunk with room, so 60,000 VMAs cost as 60 do.
+Bounds only grow when VMAs come and go; a search that was led astray tightens them.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from collections.abc import Iterator
 
 from kernel.mm.vma import Vma
 
-MAX = 96
+MAX = 64
 TOP = 1 << 64
-END = Vma(TOP, TOP, 0)  # a sentinel behind all VMAs: every VMA has a successor, every gap an upper neighbour
 NONE = Vma(0, 0, 0)
 
 
 class Chunk:
-    """Consecutive VMAs. `starts[i]` is `vmas[i].start`; `gaps[i]` is the hole below it; `room` is max(gaps)."""
+    """Consecutive VMAs. `starts[i]` is `vmas[i].start`; `gaps[i]` is the hole below it; `room` >= max(gaps).
+
+    The hole below the set's tail counts as 0 here: searches look there by themselves."""
 
     __slots__ = ("gaps", "room", "starts", "vmas")
 
@@ -85,19 +87,24 @@ class Maxima:
 
 
 class VmaSet:
-    """Always: VMAs are sorted and do not overlap. `len` and iteration do not show the sentinel.
+    """Always: VMAs are sorted and do not overlap; each is linked to its neighbours; `head` and `tail` are sentinels
+    below and above all (empty, without flags), so that every VMA has neighbours. `len` and iteration leave them out.
 
-    `recent` is the VMA of the last fault, or an empty one. `window` is the same for a native fault path (FaultTable):
-    start and end of an anonymous private VMA, the PTE bits with which a write fills an absent page with a zeroed frame
-    (0: it must ask), and those with which a read maps the zero page. Every change to the set empties both.
+    `recent` is the VMA of the last fault, or an empty one. `window` is the same for a native fault path: (start, end,
+    PTE bits) of a VMA whose absent pages a write may fill with a zeroed frame without asking; start == end when there
+    is none. Every change to the set empties both.
     """
 
-    __slots__ = ("chunks", "firsts", "maxima", "recent", "window")
+    __slots__ = ("chunks", "firsts", "head", "maxima", "recent", "tail", "window")
 
     def __init__(self) -> None:
-        self.chunks = [Chunk([END], [TOP])]
+        self.head = Vma(0, 0, 0)
+        self.tail = Vma(TOP, TOP, 0)
+        self.head.next = self.tail
+        self.tail.prev = self.head
+        self.chunks = [Chunk([self.tail], [0])]
         self.firsts = [0]  # the first start of each chunk; the first chunk's counts as 0
-        self.maxima = Maxima([TOP])
+        self.maxima = Maxima([0])
         self.recent = NONE
         self.window = memoryview(bytearray(32)).cast("Q")
 
@@ -105,22 +112,18 @@ class VmaSet:
         return sum(len(chunk.vmas) for chunk in self.chunks) - 1
 
     def __iter__(self) -> Iterator[Vma]:
-        """All, ascending. The set may change meanwhile only at VMAs already seen."""
-        vma = self.first(0)
-        while vma is not None:
+        """All, ascending. While it goes on, only VMAs already seen may be taken out."""
+        vma = self.head.next
+        tail = self.tail
+        while vma is not tail:
+            after = vma.next
             yield vma
-            vma = self.first(vma.end)
-
-    def __reversed__(self) -> Iterator[Vma]:
-        vma = self.last(TOP - 1)
-        while vma is not None:
-            yield vma
-            vma = self.last(vma.start)
+            vma = after
 
     # Finding
 
     def _place(self, va: int) -> tuple[int, int]:
-        """(chunk number, index) of the first VMA that ends above `va`; the sentinel's where there is none."""
+        """(chunk number, index) of the first VMA that ends above `va`; the tail's where there is none."""
         chunks = self.chunks
         c = bisect_right(self.firsts, va) - 1
         chunk = chunks[c]
@@ -129,100 +132,86 @@ class VmaSet:
             return c, i - 1
         return (c, i) if i < len(chunk.vmas) else (c + 1, 0)
 
-    def first(self, va: int) -> Vma | None:
-        """The first VMA that ends above `va`, whether or not it contains it (Linux: find_vma)."""
-        c, i = self._place(va)
-        vma = self.chunks[c].vmas[i]
-        return None if vma is END else vma
-
-    def find(self, va: int) -> Vma | None:
-        """The VMA that contains `va`."""
+    def above(self, va: int) -> Vma:
+        """The first VMA that ends above `va`, or `tail`."""
         vma = self.recent
         if vma.start <= va < vma.end:
             return vma
-        c, i = self._place(va)
-        vma = self.chunks[c].vmas[i]
-        return vma if vma.start <= va and vma is not END else None
-
-    def last(self, va: int) -> Vma | None:
-        """The last VMA that starts below `va`."""
-        c = bisect_left(self.firsts, va) - 1
-        if c < 0:
-            return None
-        i = bisect_left(self.chunks[c].starts, va) - 1
-        if i < 0:
-            return None
-        return self.chunks[c].vmas[i]
-
-    def around(self, va: int) -> tuple[Vma | None, Vma | None]:
-        """(the last VMA that ends at or below `va`, the first that ends above it)."""
-        c, i = self._place(va)
-        below = self._below(c, i)
-        vma = self.chunks[c].vmas[i]
-        return below, None if vma is END else vma
-
-    def _below(self, c: int, i: int) -> Vma | None:
+        chunk = self.chunks[bisect_right(self.firsts, va) - 1]
+        i = bisect_right(chunk.starts, va)
         if i:
-            return self.chunks[c].vmas[i - 1]
-        return self.chunks[c - 1].vmas[-1] if c else None
+            vma = chunk.vmas[i - 1]
+            return vma if va < vma.end else vma.next
+        return chunk.vmas[0]
+
+    def first(self, va: int) -> Vma | None:
+        """The first VMA that ends above `va`, whether or not it contains it (Linux: find_vma)."""
+        vma = self.above(va)
+        return None if vma is self.tail else vma
+
+    def find(self, va: int) -> Vma | None:
+        """The VMA that contains `va`."""
+        vma = self.above(va)
+        return vma if vma.start <= va and vma is not self.tail else None
 
     def overlapping(self, start: int, end: int) -> list[Vma]:
         """Those that have a page in [start, end), ascending."""
+        vma = self.above(start)
+        found: list[Vma] = []
         if end > TOP:
             end = TOP
-        c, i = self._place(start)
-        found: list[Vma] = []
-        while True:
-            vmas = self.chunks[c].vmas
-            if vmas[-1].start < end:
-                found += vmas[i:]
-                c, i = c + 1, 0
-            else:
-                return found + vmas[i : max(i, bisect_left(self.chunks[c].starts, end))]
+        while vma.start < end:
+            found.append(vma)
+            vma = vma.next
+        return found
 
-    def highest_gap(self, low: int, high: int, length: int) -> int:
-        """The highest end ≤ `high` of `length` free bytes at or above `low`; 0 if there are none."""
+    def highest_gap(self, low: int, high: int, length: int) -> tuple[int, int, int]:
+        """The highest end ≤ `high` of `length` free bytes at or above `low`, 0 for none; and the place (chunk number,
+        index) of the VMA above them, for `insert_at`."""
         chunks = self.chunks
         c, i = self._place(high - 1)
         chunk = chunks[c]
-        below = self._below(c, i)
-        floor = below.end if below else 0
-        end = chunk.vmas[i].start
-        end = end if end < high else high
+        vma = chunk.vmas[i]
+        floor = vma.prev.end
+        end = vma.start if vma.start < high else high
         if end - (floor if floor > low else low) >= length:
-            return end
+            return end, c, i
         while True:
-            gaps, starts = chunk.gaps, chunk.starts
+            gaps = chunk.gaps
             if chunk.room >= length:
                 for k in range(i - 1, -1, -1):
                     if gaps[k] >= length:
-                        end = starts[k]
-                        return end if end - length >= low else 0
+                        end = chunk.starts[k]
+                        return end if end - length >= low else 0, c, k
+                self._tighten(c)
             c = self.maxima.last(c, length)
             if c < 0:
-                return 0
+                return 0, 0, 0
             chunk = chunks[c]
             i = len(chunk.vmas)
 
-    def lowest_gap(self, low: int, high: int, length: int) -> int:
-        """The lowest start ≥ `low` of `length` free bytes that end at or below `high`; 0 if there are none."""
+    def lowest_gap(self, low: int, high: int, length: int) -> tuple[int, Vma]:
+        """The lowest start ≥ `low` of `length` free bytes that end at or below `high`, and the VMA above them; 0 for
+        none."""
         chunks = self.chunks
         c, i = self._place(low)
         chunk = chunks[c]
-        below = self._below(c, i)
-        floor = max(below.end if below else 0, low)
-        if chunk.starts[i] >= floor + length:
-            return floor if floor + length <= high else 0
+        vma = chunk.vmas[i]
+        floor = vma.prev.end if vma.prev.end > low else low
+        if vma.start >= floor + length:
+            return floor if floor + length <= high else 0, vma
         i += 1
         while True:
             gaps = chunk.gaps
             for k in range(i, len(gaps)):
                 if gaps[k] >= length:
                     start = chunk.starts[k] - gaps[k]
-                    return start if start + length <= high else 0
+                    return start if start + length <= high else 0, chunk.vmas[k]
+            self._tighten(c)
             c = self.maxima.first(c, length)
             if c < 0:
-                return 0
+                start = self.tail.prev.end
+                return start if low <= start <= high - length else 0, self.tail
             chunk = chunks[c]
             i = 0
 
@@ -230,25 +219,36 @@ class VmaSet:
 
     def insert(self, vma: Vma) -> None:
         """Add a VMA; nothing else may be at its place."""
-        self.forget()
-        c, i = self._place(vma.start)
+        self.insert_at(*self._place(vma.start), vma)
+
+    def insert_at(self, c: int, i: int, vma: Vma) -> None:
+        """As `insert`, where chunk `c` has the VMA above it at index `i`."""
+        if self.recent is not NONE:
+            self.forget()
         chunk = self.chunks[c]
         above = chunk.vmas[i]
+        below = above.prev
         assert vma.start < vma.end <= above.start
-        below = self._below(c, i)
+        vma.prev, vma.next = below, above
+        below.next = above.prev = vma
         chunk.vmas.insert(i, vma)
         chunk.starts.insert(i, vma.start)
-        chunk.gaps.insert(i, 0)
+        gap = vma.start - below.end
+        chunk.gaps.insert(i, gap)
+        if above is not self.tail:
+            chunk.gaps[i + 1] = above.start - vma.end  # both are parts of the hole that was: the bound holds
+        elif gap > chunk.room:
+            self._widen(c, gap)
         if not i and c:
             self.firsts[c] = vma.start
-        self._set_gap(c, i + 1, above.start - vma.end)
-        self._set_gap(c, i, vma.start - (below.end if below else 0))
         if len(chunk.vmas) > MAX:
             self._split(c)
 
     def remove(self, vma: Vma) -> None:
         """Take a VMA out."""
-        self.forget()
+        if self.recent is not NONE:
+            self.forget()
+        vma.prev.next, vma.next.prev = vma.next, vma.prev
         c = bisect_right(self.firsts, vma.start) - 1
         chunk = self.chunks[c]
         i = bisect_left(chunk.starts, vma.start)
@@ -258,22 +258,18 @@ class VmaSet:
         if i < len(chunk.vmas):
             if not i and c:
                 self.firsts[c] = chunk.starts[0]
-            hole = gap + vma.end - vma.start + chunk.gaps[i]
-            chunk.gaps[i] = gap  # so that the largest gap stays known
-            self._set_gap(c, i, hole)
+            self._set_gap(c, i, gap + vma.end - vma.start + chunk.gaps[i])
             return
-        above = self.chunks[c + 1]
-        self._set_gap(c + 1, 0, gap + vma.end - vma.start + above.gaps[0])
-        if chunk.vmas:
-            self._lost(c, gap)
-        else:
+        self._set_gap(c + 1, 0, gap + vma.end - vma.start + self.chunks[c + 1].gaps[0])
+        if not chunk.vmas:
             del self.chunks[c], self.firsts[c]
             self.firsts[0] = 0
             self._rebuild()
 
     def resize(self, vma: Vma, start: int, end: int) -> None:
         """Move a VMA's ends; it must still fit between its neighbours."""
-        self.forget()
+        if self.recent is not NONE:
+            self.forget()
         c = bisect_right(self.firsts, vma.start) - 1
         chunk = self.chunks[c]
         i = bisect_left(chunk.starts, vma.start)
@@ -285,12 +281,12 @@ class VmaSet:
                 self.firsts[c] = start
             self._set_gap(c, i, gap)
         if end != vma.end:
-            shift = end - vma.end
             vma.end = end
+            gap = vma.next.start - end
             if i + 1 < len(chunk.vmas):
-                self._set_gap(c, i + 1, chunk.gaps[i + 1] - shift)
+                self._set_gap(c, i + 1, gap)
             else:
-                self._set_gap(c + 1, 0, self.chunks[c + 1].gaps[0] - shift)
+                self._set_gap(c + 1, 0, gap)
 
     def reflag(self, vma: Vma, flags: int) -> None:
         """Change a VMA's flags."""
@@ -305,22 +301,23 @@ class VmaSet:
 
     def _set_gap(self, c: int, i: int, gap: int) -> None:
         chunk = self.chunks[c]
-        old = chunk.gaps[i]
-        chunk.gaps[i] = gap
-        if gap > chunk.room:
-            chunk.room = gap
-            self.maxima.set(c, gap)
-        elif old > gap:
-            self._lost(c, old)
+        if chunk.vmas[i] is not self.tail:
+            chunk.gaps[i] = gap
+            if gap > chunk.room:
+                self._widen(c, gap)
 
-    def _lost(self, c: int, gap: int) -> None:
-        """A gap of this size is no longer in the chunk."""
+    def _widen(self, c: int, room: int) -> None:
+        """Chunk `c` has a larger gap than it was known to have."""
+        self.chunks[c].room = room
+        maxima = self.maxima
+        if maxima.tree[maxima.base + c] < room:
+            maxima.set(c, room)
+
+    def _tighten(self, c: int) -> None:
+        """A search found less room in chunk `c` than its bound promises."""
         chunk = self.chunks[c]
-        if gap == chunk.room:
-            room = max(chunk.gaps)
-            if room != gap:
-                chunk.room = room
-                self.maxima.set(c, room)
+        chunk.room = max(chunk.gaps)
+        self.maxima.set(c, chunk.room)
 
     def _split(self, c: int) -> None:
         chunk = self.chunks[c]
