@@ -8,7 +8,6 @@ from kernel.abi.signal import (
     NSIG,
     SI_TKILL,
     SI_USER,
-    SIGKILL,
     SIG_BLOCK,
     SIG_SETMASK,
     SIG_UNBLOCK,
