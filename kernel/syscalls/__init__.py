@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 SUBSYSTEMS = (
-    "attributes", "descriptors", "file", "filesystem", "io", "memory", "mempolicy", "names", "pipe", "prctl", "process",
+    "attributes", "descriptors", "file", "filesystem", "io", "memory", "names", "pipe", "prctl", "process",
     "residency", "signal", "system", "thread", "time", "xattr",
 )  # fmt: skip
 

@@ -69,7 +69,7 @@ class Memory:
     def __init__(self, image: bytes) -> None:
         self.image = image
 
-    def copy_from_user(self, va: int, length: int) -> bytes:
+    def peek(self, va: int, length: int) -> bytes:
         at = va - ARENA
         if not 0 <= at <= at + length <= SIZE:
             raise LinuxError(EFAULT, "not in the arena")

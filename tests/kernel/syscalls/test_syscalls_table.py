@@ -42,7 +42,7 @@ class World:
         self.clock.monotonic_ns = lambda: 100 + int(self.clock.slept)
         self.memory = bytearray(4096)
         self.events: list[Any] = []
-        mm = SimpleNamespace(copy_from_user=lambda va, n: bytes(self.memory[va : va + n]))
+        mm = SimpleNamespace(peek=lambda va, n: bytes(self.memory[va : va + n]))
         self.task: Any = SimpleNamespace(
             tid=7, mm=mm, system=SimpleNamespace(probes=self.probes, clock=self.clock)
         )
