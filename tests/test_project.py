@@ -78,6 +78,16 @@ sys.exit(status)
     assert (done.returncode, done.stderr) == (0, "[]\n")
 
 
+def test_the_readme_has_every_option_of_run_and_no_other() -> None:
+    run = [sys.executable, "-m", "emu", "run", "--help"]
+    helped = subprocess.run(run, cwd=REPO, capture_output=True, text=True, check=True).stdout
+    option = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
+    described = {word for row in re.findall(r"^  (-.*?)(?:  |$)", helped, re.MULTILINE) for word in option.findall(row)}
+    table = README.partition("| option | does |")[2].partition("\n\n")[0]
+    listed = {word for row in table.splitlines() for cell in row.split("|")[1:2] for word in option.findall(cell)}
+    assert listed == described - {"-h", "--help"}
+
+
 def test_make_help_lists_every_target() -> None:
     listed = subprocess.run(["make", "help"], cwd=REPO, capture_output=True, text=True, check=True).stdout
     phony = re.findall(r"^\.PHONY: (.*)$", (REPO / "Makefile").read_text(), re.MULTILINE)
