@@ -40,10 +40,43 @@ def _frame(mm: Mm, va: int, access: Access) -> int:
     return pa
 
 
+READ_READY = P | A
+WRITE_READY = P | W | A | D | SOFT_DIRTY
+
+
+def _run(mm: Mm, va: int, n: int, ready: int) -> tuple[int, int]:
+    """(physical address, length) of the first of `n` bytes at `va`: as far as pages that need nothing done any more
+    (PTEs with all `ready` bits) lie in neighbouring frames under one table. Length 0 where not even the first does."""
+    leaf = mm.page_table.leaves.get(va >> 21)
+    if leaf is None:
+        return 0, 0
+    words = mm.words
+    index = leaf + (va >> 12 & 511)
+    entry = words[index]
+    if entry & ready != ready:
+        return 0, 0
+    size = 4096 - (va & 4095)
+    if size < n:
+        end = leaf + 512
+        index += 1
+        expected = entry + 4096
+        while size < n and index < end and words[index] == expected:
+            size += 4096
+            index += 1
+            expected += 4096
+    return (entry & PFN) + (va & 4095), min(size, n)
+
+
 def copy_from_user_partial(mm: Mm, va: int, n: int) -> bytes:
     """Up to `n` bytes at `va`: as many as are there before the first bad page."""
     parts: list[memoryview] = []
     while n > 0:
+        pa, size = _run(mm, va, n, READ_READY)
+        if size:
+            parts.append(mm.ram.bytes[pa : pa + size])
+            va += size
+            n -= size
+            continue
         pa = _frame(mm, va, READ)
         if pa < 0:
             break
@@ -75,7 +108,14 @@ def copy_to_user_partial(mm: Mm, va: int, data: Bytes) -> int:
     """Write as much of `data` as there are good pages; returns how many bytes."""
     done, n = 0, len(data)
     view = memoryview(data).cast("B")
+    code = mm.frames.code
     while done < n:
+        pa, size = _run(mm, va, n - done, WRITE_READY)
+        if size and code.isdisjoint(range(pa >> 12, (pa + size + 4095) >> 12)):
+            mm.ram.bytes[pa : pa + size] = view[done : done + size]
+            va += size
+            done += size
+            continue
         pa = _frame(mm, va, WRITE)
         if pa < 0:
             break
