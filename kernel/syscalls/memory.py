@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel.abi.args import Addr, Fd, Hex, Int, Size, UInt, ULong, XOff
+from kernel.abi.credargs import UffdFlags
 from kernel.abi.errno import EACCES, EEXIST, EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, EOVERFLOW, EPERM, LinuxError
 from kernel.abi.limits import RLIMIT_MEMLOCK, TASK_SIZE, U64
 from kernel.abi.memargs import NewAddr, PkeyRights
@@ -20,7 +21,6 @@ from kernel.abi.mman import (
     Prot,
     ProtFlags,
 )
-from kernel.abi.taskargs import UffdFlags
 from kernel.mm import map as mm_map
 from kernel.mm import vma as vm
 from kernel.mm.advise import checked_end, do_madvise
@@ -45,6 +45,7 @@ LEGACY_MAP_MASK = (
     | Map.GROWSDOWN | Map.LOCKED | Map.NORESERVE | Map.POPULATE | Map.NONBLOCK | Map.STACK | Map.HUGETLB
     | Map._32BIT | Map.ABOVE4G | 21 << MAP_HUGE_SHIFT | 30 << MAP_HUGE_SHIFT
 )  # fmt: skip
+PRIVATE_ANONYMOUS = Map.PRIVATE | Map.ANONYMOUS
 HUGE_SIZES = {0: 21, 21: 21, 30: 30}  # MAP_HUGE_ field → log2 of a size that x86-64 has; 0 is the default size
 
 
@@ -81,6 +82,8 @@ def mmap(task: Task, addr: Addr, length: Size, prot: ProtFlags, flags: MapFlags,
         raise LinuxError(EOVERFLOW, "offset + length overflows")
     if mm.map_count > mm.max_map_count:
         raise LinuxError(ENOMEM, f"vm.max_map_count: there are {mm.map_count} mappings")
+    if flags == PRIVATE_ANONYMOUS and not addr and prot < 8 and not mm.def_flags and not mm.read_implies_exec:
+        return mm_map.mmap_anonymous(mm, size, prot)
     if mm.read_implies_exec and prot & Prot.READ:
         prot |= Prot.EXEC
     if flags & Map.FIXED_NOREPLACE:
