@@ -259,7 +259,11 @@ def _boot(machine: Machine, path: str, content: bytes, argv: list[bytes]) -> Non
     try:
         machine.boot(path, content, argv)
     except LinuxError as refused:
-        raise ProgramError(f"{path}: {refused.why or refused.errno.name}") from None
+        why = refused.why or refused.errno.name
+        if content[:2] == b"#!":
+            line = content[2:80].split(b"\n")[0].strip().decode("utf-8", "replace")
+            why = f"a script, not an ELF file, and its interpreter {line!r} cannot run in the guest: {why}"
+        raise ProgramError(f"{path}: {why}") from None
 
 
 def _death(machine: Machine) -> Death | None:
