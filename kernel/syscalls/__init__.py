@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 
 SUBSYSTEMS = (
-    "attributes", "descriptors", "file", "filesystem", "io", "memory", "names", "pipe", "prctl", "process",
-    "residency", "signal", "system", "thread", "time", "xattr",
+    "attributes", "cred", "descriptors", "file", "filesystem", "io", "memory", "mempolicy", "names", "pipe", "prctl",
+    "process", "remote", "residency", "sched", "signal", "system", "thread", "time", "xattr",
 )  # fmt: skip
 
 

@@ -1,10 +1,8 @@
-"""Thread syscalls: what belongs to one thread, futexes, scheduling, and the CPU's own registers."""
+"""Thread syscalls: what belongs to one thread, futexes, and the CPU's own registers."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from kernel.abi.args import Addr, Addr0, Hex, In, Out, Pid, Size, UInt, UIntHex
+from kernel.abi.args import Addr, Addr0, Hex, Pid, Size, UIntHex
 from kernel.abi.errno import (
     EAGAIN,
     EBUSY,
@@ -33,29 +31,26 @@ from kernel.abi.sched import (
     Futex,
     Membarrier,
     MembarrierChoice,
-    Policy,
-    PolicyChoice,
 )
-from kernel.abi.structs import RobustListHead, SchedParam, Timespec
+from kernel.abi.structs import RobustListHead
 from kernel.abi.taskargs import (
     CloneChildTid,
     CloneFlags,
     CloneParentTid,
     CloneStack,
     CloneTls,
-    CpuMaskKind,
     FutexAddr2,
     FutexOp,
     FutexTimeout,
     FutexVal,
     FutexVal3,
     MembarrierResult,
-    PolicyResult,
 )
 from kernel.abi.words import OutInt, OutLong, OutPointer
 from kernel.syscalls.table import Outcome, syscall
 from kernel.syscalls.time import read_timespec
 from kernel.task import futex as futexes
+from kernel.task.rseq import RSEQ_CS, write_ids
 from kernel.task.task import Rseq, Task
 from kernel.wait import Block, Interrupted
 
@@ -115,8 +110,8 @@ def rseq(task: Task, rseq: Addr0, rseq_len: UIntHex, flags: Hex, sig: Hex) -> in
         raise LinuxError(EINVAL, f"an area has at least {RSEQ_SIZE} bytes and is aligned to as many")
     if rseq + rseq_len > TASK_SIZE:
         raise LinuxError(EFAULT, "the area lies outside user space")
-    task.mm.copy_to_user(rseq + 8, bytes(8))  # rseq_cs
-    _rseq_write(task, rseq, rseq_len, cpu_id=0)
+    task.mm.copy_to_user(rseq + RSEQ_CS, bytes(8))
+    write_ids(task, rseq, cpu_id=0)
     task.rseq = Rseq(rseq, rseq_len, sig)
     return 0
 
@@ -129,15 +124,9 @@ def _rseq_unregister(task: Task, addr: int, length: int, flags: int, sig: int) -
         raise LinuxError(EINVAL, "this area is not registered")
     if now.sig != sig:
         raise LinuxError(EPERM, "the signature differs from the registered one")
-    _rseq_write(task, addr, length, cpu_id=0xFFFFFFFF)
+    write_ids(task, addr, cpu_id=0xFFFFFFFF)
     task.rseq = Rseq()
     return 0
-
-
-def _rseq_write(task: Task, addr: int, length: int, cpu_id: int) -> None:
-    """cpu_id_start, cpu_id, and behind rseq_cs and flags: node_id, mm_cid."""
-    task.mm.copy_to_user(addr, bytes(4) + cpu_id.to_bytes(4, "little"))
-    task.mm.copy_to_user(addr + 20, bytes(8))
 
 
 # futex
@@ -348,128 +337,12 @@ _NEEDS = {
 }
 
 
-# scheduling
-
-
 def find_task(task: Task, tid: int) -> Task:
     """The task `tid`, the caller for 0. Raises ESRCH."""
     found = task.system.tasks.get(tid) if tid else task
     if found is None:
         raise LinuxError(ESRCH, f"there is no task {tid}")
     return found
-
-
-@syscall
-def sched_yield(task: Task) -> int:
-    """sched_yield(2)."""
-    return 0
-
-
-@syscall
-def sched_getaffinity(
-    task: Task, pid: Pid, cpusetsize: UInt, mask: Annotated[int, CpuMaskKind("cpusetsize", after=True)]
-) -> int:
-    """sched_getaffinity(2): the bytes written."""
-    if cpusetsize * 8 < task.system.config.cpus:
-        raise LinuxError(EINVAL, f"a mask of {cpusetsize} bytes cannot hold {task.system.config.cpus} CPUs")
-    if cpusetsize % 8:
-        raise LinuxError(EINVAL, "the mask's size is not a multiple of 8")
-    find_task(task, pid)
-    size = min(cpusetsize, 8)
-    task.mm.copy_to_user(mask, ((1 << task.system.config.cpus) - 1).to_bytes(size, "little"))
-    return size
-
-
-@syscall
-def sched_setaffinity(task: Task, pid: Pid, cpusetsize: UInt, mask: Annotated[int, CpuMaskKind("cpusetsize")]) -> int:
-    """sched_setaffinity(2): any set that holds a CPU there is."""
-    wanted = int.from_bytes(task.mm.copy_from_user(mask, min(cpusetsize, 8)), "little")
-    find_task(task, pid)
-    if not wanted & (1 << task.system.config.cpus) - 1:
-        raise LinuxError(EINVAL, "the mask holds no CPU that exists")
-    return 0
-
-
-@syscall(result=PolicyResult)
-def sched_getscheduler(task: Task, pid: Pid) -> int:
-    """sched_getscheduler(2)."""
-    if pid < 0:
-        raise LinuxError(EINVAL, "pid is negative")
-    return find_task(task, pid).policy
-
-
-@syscall
-def sched_getparam(task: Task, pid: Pid, param: Out[SchedParam]) -> int:
-    """sched_getparam(2)."""
-    if not param or pid < 0:
-        raise LinuxError(EINVAL, "param is NULL, or pid negative")
-    task.mm.copy_to_user(param, SchedParam(find_task(task, pid).rt_priority).pack())
-    return 0
-
-
-@syscall
-def sched_setparam(task: Task, pid: Pid, param: In[SchedParam]) -> int:
-    """sched_setparam(2)."""
-    return _set_scheduler(task, pid, None, param)
-
-
-@syscall
-def sched_setscheduler(task: Task, pid: Pid, policy: PolicyChoice, param: In[SchedParam]) -> int:
-    """sched_setscheduler(2). With one thread every policy runs it the same."""
-    if policy < 0:
-        raise LinuxError(EINVAL, "unknown policy")
-    return _set_scheduler(task, pid, policy, param)
-
-
-def _set_scheduler(task: Task, pid: int, policy: int | None, param: int) -> int:
-    if not param or pid < 0:
-        raise LinuxError(EINVAL, "param is NULL, or pid negative")
-    priority = SchedParam.unpack(task.mm.copy_from_user(param, SchedParam.SIZE)).sched_priority
-    target = find_task(task, pid)
-    policy = target.policy if policy is None else policy & ~SCHED_RESET_ON_FORK
-    if policy not in (Policy.OTHER, Policy.FIFO, Policy.RR, Policy.BATCH, Policy.IDLE):
-        raise LinuxError(EINVAL, "unknown policy")
-    low, high = _priorities(policy)
-    if not low <= priority <= high:
-        raise LinuxError(EINVAL, f"this policy's priorities are {low} to {high}")
-    if high and not task.cred.privileged and priority > task.rlimits.soft("RTPRIO"):
-        raise LinuxError(EPERM, "real-time policies need CAP_SYS_NICE or RLIMIT_RTPRIO")
-    target.policy, target.rt_priority = policy, priority
-    return 0
-
-
-SCHED_RESET_ON_FORK = 0x40000000
-
-
-def _priorities(policy: int) -> tuple[int, int]:
-    if policy in (Policy.FIFO, Policy.RR):
-        return 1, 99
-    if policy in (Policy.OTHER, Policy.BATCH, Policy.IDLE, Policy.DEADLINE):
-        return 0, 0
-    raise LinuxError(EINVAL, "unknown policy")
-
-
-@syscall
-def sched_get_priority_max(task: Task, policy: PolicyChoice) -> int:
-    """sched_get_priority_max(2)."""
-    return _priorities(policy)[1]
-
-
-@syscall
-def sched_get_priority_min(task: Task, policy: PolicyChoice) -> int:
-    """sched_get_priority_min(2)."""
-    return _priorities(policy)[0]
-
-
-@syscall
-def sched_rr_get_interval(task: Task, pid: Pid, tp: Out[Timespec]) -> int:
-    """sched_rr_get_interval(2): 100 ms for SCHED_RR, 4 ms for the fair policies, none for SCHED_FIFO."""
-    if pid < 0:
-        raise LinuxError(EINVAL, "pid is negative")
-    policy = find_task(task, pid).policy
-    ns = {Policy.RR: 100_000_000, Policy.FIFO: 0}.get(policy, 4_000_000)
-    task.mm.copy_to_user(tp, Timespec(0, ns).pack())
-    return 0
 
 
 # more threads
