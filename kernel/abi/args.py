@@ -6,89 +6,16 @@ A kind is metadata of `Annotated[int, kind]`; the table reads it once and compil
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 from kernel.abi.errno import LinuxError
+from kernel.abi.flags import CACHE as CACHE
+from kernel.abi.flags import Cached as Cached
+from kernel.abi.flags import Flags as Flags
+from kernel.abi.flags import Option as Option
 from kernel.abi.text import octal, quote, quote_hex
 
-CACHE = 4096  # texts kept for a flag word; a guest that tries them all costs no more than that
 _PATH_MAX = 4096 - 1  # strace shows one byte less than a path may have
-
-
-class Words:
-    """A named set of ABI constants: class attributes that are plain ints, in the order strace prints them.
-
-    `_32BIT` stands for a name that starts with a digit."""
-
-    PREFIX = ""
-    _words: tuple[tuple[int, str], ...] | None = None
-
-    _prefixed: ClassVar[bool] = True
-    _comment: ClassVar[str] = "???"
-    _later: ClassVar[frozenset[str]] = frozenset()
-
-    def __init_subclass__(cls, prefix: str = "", full: bool = False, later: str = "", unknown: str = "") -> None:
-        """`prefix` begins each name in a trace. `full`: members carry their whole name. `unknown` is the comment on a
-        value that is none of them. `later`: members that strace 6.1 does not know yet, and so prints as numbers."""
-        cls.PREFIX = prefix
-        cls._prefixed = not full
-        cls._comment = unknown or prefix + "???"
-        cls._later = frozenset(later.split())
-
-    @classmethod
-    def words(cls) -> tuple[tuple[int, str], ...]:
-        """(value, full name) for each member."""
-        if cls._words is None:
-            cls._words = tuple(
-                (value, cls.PREFIX + name.removeprefix("_") if cls._prefixed else name)
-                for name, value in vars(cls).items()
-                if type(value) is int and name not in cls._later
-            )
-        return cls._words
-
-
-class Flags(Words):
-    """Bits that may be or-ed. Unknown bits are shown, never dropped."""
-
-    @classmethod
-    def text(cls, value: int) -> str:
-        """`A|B|0x100`; `0x100 /* PREFIX??? */` when nothing is known; `0`, or the name of zero."""
-        out: list[str] = []
-        rest = value
-        for bits, name in cls.words():
-            if not rest and out:
-                break
-            if rest == bits or (bits and rest & bits == bits):
-                out.append(name)
-                rest &= ~bits
-        if not out:
-            return f"{rest:#x} /* {cls._comment} */" if rest else "0"
-        return "|".join(out) + (f"|{rest:#x}" if rest else "")
-
-
-class Option(Words):
-    """One value of a list. An unknown one is kept and shown."""
-
-    @classmethod
-    def text(cls, value: int) -> str:
-        for known, name in cls.words():
-            if known == value:
-                return name
-        return f"{value & 0xFFFFFFFF:#x} /* {cls._comment} */"
-
-
-class Cached(dict[int, str]):
-    """Texts by value, made on first use, at most CACHE of them."""
-
-    def __init__(self, text: Callable[[int], str]) -> None:
-        super().__init__()
-        self.text = text
-
-    def __missing__(self, value: int) -> str:
-        made = self.text(value)
-        if len(self) < CACHE:
-            self[value] = made
-        return made
 
 
 class Call:

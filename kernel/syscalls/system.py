@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from kernel.abi.args import In, InBuf, Int, Out, Pid, RandomBuf, Size
+from kernel.abi.credargs import Personality, PersonalityResult
 from kernel.abi.errno import EACCES, EFAULT, EINVAL, EPERM, ESRCH, LinuxError
 from kernel.abi.limits import HOST_NAME_MAX, MAX_RW_COUNT, RLIM_NLIMITS, RLIMIT_NOFILE, TASK_SIZE, RlimitChoice
 from kernel.abi.sched import Grnd, GrndFlags, Rusage, RusageChoice
 from kernel.abi.structs import Rlimit64, Sysinfo, Timeval, Utsname
 from kernel.abi.structs import Rusage as RusageStruct
-from kernel.abi.taskargs import Personality, PersonalityResult, Prio, PrioChoice
+from kernel.abi.taskargs import Prio, PrioChoice
 from kernel.mm.mm import MAJ_FLT, MIN_FLT
 from kernel.mm.uaccess import copy_to_user_partial
 from kernel.syscalls.table import syscall
