@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kernel.fs.dentry import full_name
@@ -12,12 +13,11 @@ from kernel.procfs.registry import PID, PROC, SYS, PidFile, SystemFile
 from kernel.procfs.tree import Content, Folder, Link, Node, PseudoFs, Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from kernel.fs.dentry import Path
     from kernel.task.system import System
     from kernel.task.task import Task
 
+Owner = Callable[[], tuple[int, int]]
 PROC_SUPER_MAGIC, SYSFS_MAGIC = 0x9FA0, 0x62656572
 
 
@@ -94,37 +94,49 @@ def _task_named(machine: System, name: bytes) -> Task | None:
 
 
 class PidFolder(Folder):
-    """/proc/[pid], or /proc/[pid]/task/[tid] (without `threads`)."""
+    """/proc/[pid], or /proc/[pid]/task/[tid] (without `threads`). Its nodes are made as they are asked for."""
 
     def __init__(self, task: Task, *, threads: bool) -> None:
-        def owner() -> tuple[int, int]:
-            cred = task.process.cred
-            return (cred.euid, cred.egid) if task.process.dumpable == 1 else (0, 0)
-
-        super().__init__(owner=owner)
-        for name, entry in PID.items():
-            self.put(name, _pid_text(task, entry, owner))
-        self.put("cwd", Link(lambda: _name(task, task.fs.cwd), lambda: task.fs.cwd, owner=owner))
-        self.put("root", Link(lambda: _name(task, task.fs.root), lambda: task.fs.root, owner=owner))
-        self.put("exe", Link(lambda: _exe(task), lambda: task.process.exe, owner=owner))
-        self.put("fd", FdFolder(task, owner))
-        self.put("fdinfo", FdInfoFolder(task, owner))
+        super().__init__(owner=self._ids)
+        self.task = task
+        self.folders: dict[bytes, Callable[[Task, Owner], Folder]] = {b"fd": FdFolder, b"fdinfo": FdInfoFolder}
         if threads:
-            self.put("task", TaskFolder(task, owner))
+            self.folders[b"task"] = TaskFolder
+        self.places: dict[bytes, Callable[[], Path | None]] = {
+            b"cwd": lambda: task.fs.cwd, b"exe": lambda: task.process.exe, b"root": lambda: task.fs.root,
+        }  # fmt: skip
+
+    def _ids(self) -> tuple[int, int]:
+        """A process that may not be dumped belongs to root (task_dump_owner)."""
+        process = self.task.process
+        return (process.cred.euid, process.cred.egid) if process.dumpable == 1 else (0, 0)
+
+    def names(self) -> list[bytes]:
+        return sorted([*map(str.encode, PID), *self.folders, *self.places])
+
+    @property
+    def subfolders(self) -> int:
+        return len(self.folders)
+
+    def find(self, name: bytes) -> Node | None:
+        entry = PID.get(name.decode("latin-1"))
+        if entry is not None:
+            return _pid_text(self.task, entry, self._ids)
+        if name in self.folders:
+            return self.folders[name](self.task, self._ids)
+        if name in self.places:
+            place = self.places[name]
+            return Link(lambda: _name(self.task, place()), place, owner=self._ids)
+        return None
 
 
-def _pid_text(task: Task, entry: PidFile, owner: Callable[[], tuple[int, int]]) -> Text:
+def _pid_text(task: Task, entry: PidFile, owner: Owner) -> Text:
     store = None if entry.store is None else lambda data: entry.store(task, data)  # type: ignore[misc]
     return Text(lambda: _bytes(entry.make(task)), entry.mode, owner, store)
 
 
-def _name(task: Task, path: Path) -> bytes:
-    return full_name(path, task.system.vfs.root)
-
-
-def _exe(task: Task) -> bytes:
-    exe = task.process.exe
-    return b"" if exe is None else _name(task, exe)
+def _name(task: Task, path: Path | None) -> bytes:
+    return b"" if path is None else full_name(path, task.system.vfs.root)
 
 
 def _fd_named(name: bytes) -> int:
@@ -136,7 +148,7 @@ def _fd_named(name: bytes) -> int:
 class FdFolder(Folder):
     """/proc/[pid]/fd: a magic link for each descriptor; its mode says how it is open."""
 
-    def __init__(self, task: Task, owner: Callable[[], tuple[int, int]]) -> None:
+    def __init__(self, task: Task, owner: Owner) -> None:
         super().__init__(mode=0o500, owner=owner)
         self.task = task
 
@@ -158,7 +170,7 @@ class FdFolder(Folder):
 class FdInfoFolder(FdFolder):
     """/proc/[pid]/fdinfo."""
 
-    def __init__(self, task: Task, owner: Callable[[], tuple[int, int]]) -> None:
+    def __init__(self, task: Task, owner: Owner) -> None:
         super().__init__(task, owner)
         self.mode = self.mode & ~0o7777 | 0o555
 
@@ -178,12 +190,16 @@ class FdInfoFolder(FdFolder):
 class TaskFolder(Folder):
     """/proc/[pid]/task."""
 
-    def __init__(self, task: Task, owner: Callable[[], tuple[int, int]]) -> None:
+    def __init__(self, task: Task, owner: Owner) -> None:
         super().__init__(owner=owner)
         self.process = task.process
 
     def names(self) -> list[bytes]:
         return [b"%d" % task.tid for task in self.process.tasks]
+
+    @property
+    def subfolders(self) -> int:
+        return len(self.process.tasks)
 
     def find(self, name: bytes) -> Node | None:
         for task in self.process.tasks:

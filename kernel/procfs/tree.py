@@ -107,6 +107,11 @@ class Folder(Node):
     def names(self) -> list[bytes]:
         return list(self.entries)
 
+    @property
+    def subfolders(self) -> int:
+        """How many of its fixed entries are folders: what st_nlink counts."""
+        return sum(isinstance(node, Folder) for node in self.entries.values())
+
     def find(self, name: bytes) -> Node | None:
         return self.entries.get(name)
 
@@ -134,7 +139,7 @@ class PseudoInode(Inode):
         self.path = path
         self.size = node.size
         if isinstance(node, Folder):
-            self.nlink = 2 + sum(isinstance(node.entries.get(name), Folder) for name in node.entries)
+            self.nlink = 2 + node.subfolders
         elif isinstance(node, Link):
             self.size = 0
 
