@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.abi.errno import Errno
+from kernel.abi.errno import Errno, LinuxError
 from kernel.abi.signal import SIG_DFL, SIG_IGN, SIGKILL, SIGSEGV, Sa, Ss, signame
 from kernel.events import SignalDelivered
-from kernel.task import exit, sigframe, signal
+from kernel.task import exit, rseq, sigframe, signal
 from kernel.task.siginfo import SigInfo, kernel
 from kernel.task.task import AltStack
 
@@ -55,7 +55,7 @@ def _enter(task: Task, info: SigInfo, action: signal.SigAction, regs: Regs) -> N
     """Run the handler next; when its frame cannot be pushed, SIGSEGV (Linux: signal_setup_done)."""
     if action.flags & Sa.RESETHAND:
         task.process.actions[info.sig] = action._replace(handler=SIG_DFL)
-    if not sigframe.push(task, info, action, regs):
+    if not _fix_rseq(task, regs) or not sigframe.push(task, info, action, regs):
         task.system.note(task.tid, f"no frame for {signame(info.sig)} could be pushed at sp {regs.rsp:#x}")
         if info.sig == SIGSEGV:
             signal.force_fatal(task, SIGSEGV)
@@ -67,6 +67,17 @@ def _enter(task: Task, info: SigInfo, action: signal.SigAction, regs: Regs) -> N
     task.saved_blocked = None
     own = 0 if action.flags & Sa.NODEFER else 1 << info.sig - 1
     signal.set_blocked(task, task.blocked | action.mask | own)
+
+
+def _fix_rseq(task: Task, regs: Regs) -> bool:
+    """False: the thread's restartable sequence is broken, which Linux answers as a frame that cannot be pushed."""
+    if task.rseq.addr:
+        try:
+            rseq.fix_ip(task, regs)
+        except LinuxError as error:
+            task.system.note(task.tid, f"rseq: {error.why}")
+            return False
+    return True
 
 
 def _default(task: Task, info: SigInfo) -> bool:

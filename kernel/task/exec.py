@@ -43,7 +43,7 @@ def execve(
         interpreter, argument = script
         argv = [interpreter, *([argument] if argument else []), filename, *argv[1:]]
         filename = interpreter
-        path = find(interpreter)
+        path = _find_interpreter(interpreter, find)
     else:
         raise LinuxError(ELOOP, "scripts whose interpreters are scripts, too deep")
     program = loader.load(task, file, argv, envp, filename)
@@ -76,6 +76,14 @@ def _interpreter(file: File) -> tuple[bytes, bytes] | None:
     if not newline and not blank and len(head) == SCRIPT_HEAD:
         raise LinuxError(ENOEXEC, f"the interpreter's name goes past {SCRIPT_HEAD} bytes")
     return name.split(b"\0")[0], rest.strip(b" ").split(b"\0")[0]
+
+
+def _find_interpreter(name: bytes, find: Callable[[bytes], Path]) -> Path:
+    try:
+        return find(name)
+    except LinuxError as error:
+        shown = name.decode("utf-8", "replace")
+        raise ExecError(f"a script; its interpreter {shown}: {error.why}", error.errno) from None
 
 
 def _replace(task: Task, path: Path, filename: bytes, program: loader.Program) -> None:
