@@ -1,4 +1,4 @@
-"""Who listens to which kernel event. Free when nobody does: `if probes.wants(PageFault): probes.emit(PageFault(...))`."""
+"""Who listens to which kernel event. Free when nobody does: `if probes.wants(PageFault): probes.emit(PageFault(…))`."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -6,7 +6,12 @@ import shutil
 
 import toolchain
 
-HOST_TOOLS = {"strace": "strace", "busybox": "busybox-static", "bash-static": "bash-static", "gpgv-static": "gpgv-static"}
+HOST_TOOLS = {
+    "strace": "strace",
+    "busybox": "busybox-static",
+    "bash-static": "bash-static",
+    "gpgv-static": "gpgv-static",
+}
 
 
 def pytest_report_header() -> list[str]:
