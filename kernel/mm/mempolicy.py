@@ -1,13 +1,113 @@
-"""NUMA memory policies: which of the machine's nodes a page should come from."""
+"""NUMA memory policies: what mbind and set_mempolicy keep, by range and by task (mm/mempolicy.c).
 
-from dataclasses import dataclass
+Pages all come from node 0 so far: this is where a fault's node is to be chosen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from kernel.abi.errno import EFAULT, EINVAL, ENOENT, EOPNOTSUPP, LinuxError
+from kernel.abi.mman import Mpol, MpolMode
+from kernel.mm.merge import modify
+
+if TYPE_CHECKING:
+    from kernel.mm.mm import Mm
+
+MODE_FLAGS = MpolMode.STATIC_NODES | MpolMode.RELATIVE_NODES | MpolMode.NUMA_BALANCING
+USER_NODES = MpolMode.STATIC_NODES | MpolMode.RELATIVE_NODES  # with these, the mask as given is kept and shown
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One policy, as set: equal policies merge VMAs. `nodes` is a bit mask of node numbers."""
+    """One policy, as it is in force: equal policies merge VMAs. `nodes` is a bit mask of node numbers; `given` is the
+    mask as it was given where its flags ask to remember it, else 0. `home` is -1 without one."""
 
     mode: int
     flags: int
     nodes: int
+    given: int = 0
     home: int = -1
+
+
+def split_mode(word: int) -> tuple[int, int]:
+    """(mode, flags) of a mode argument (sanitize_mpol_flags). Raises LinuxError(EINVAL)."""
+    mode, flags = word & ~MODE_FLAGS, word & MODE_FLAGS
+    if mode > Mpol.WEIGHTED_INTERLEAVE:
+        raise LinuxError(EINVAL, f"policy {mode} is unknown")
+    if flags & USER_NODES == USER_NODES:
+        raise LinuxError(EINVAL, "MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES together")
+    if flags & MpolMode.NUMA_BALANCING and mode not in (Mpol.BIND, Mpol.PREFERRED_MANY):
+        raise LinuxError(EINVAL, "MPOL_F_NUMA_BALANCING is for MPOL_BIND and MPOL_PREFERRED_MANY")
+    return mode, flags
+
+
+def make_policy(mode: int, flags: int, given: int, online: int) -> Policy | None:
+    """The policy that these words ask for on a machine with the nodes `online`; None for the default one (mpol_new,
+    mpol_set_nodemask). Raises LinuxError(EINVAL)."""
+    fixed = flags & USER_NODES
+    if mode == Mpol.DEFAULT:
+        if given:
+            raise LinuxError(EINVAL, "MPOL_DEFAULT takes no nodes")
+        return None
+    if mode == Mpol.PREFERRED and not given:
+        if fixed:
+            raise LinuxError(EINVAL, "MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES need nodes")
+        mode = Mpol.LOCAL
+    elif mode == Mpol.LOCAL:
+        if given or fixed:
+            raise LinuxError(EINVAL, "MPOL_LOCAL takes no nodes")
+    elif not given:
+        raise LinuxError(EINVAL, "this policy needs nodes")
+    if mode == Mpol.LOCAL:
+        return Policy(mode, flags, 0)
+    nodes = _relative(given, online) if flags & MpolMode.RELATIVE_NODES else given & online
+    if not nodes:
+        raise LinuxError(EINVAL, f"none of the nodes is online (mask of those that are: 0x{online:x})")
+    if mode == Mpol.PREFERRED:
+        nodes &= -nodes
+    return Policy(mode, flags, nodes, given if fixed else 0)
+
+
+def _relative(given: int, online: int) -> int:
+    """mpol_relative_nodemask: the n-th bit means the n-th node that is online, folded over how many there are."""
+    members = [node for node in range(online.bit_length()) if online >> node & 1]
+    bits = {node % len(members) for node in range(given.bit_length()) if given >> node & 1}
+    return sum(1 << members[bit] for bit in bits)
+
+
+def mbind(mm: Mm, start: int, end: int, policy: Policy | None) -> None:
+    """Give [start, end) a policy. Raises LinuxError: EFAULT at a hole, with no effect; ENOMEM."""
+    at = start
+    for vma in mm.vmas.overlapping(start, end):
+        if vma.start > at:
+            break
+        at = vma.end
+    if at < end:
+        raise LinuxError(EFAULT, f"nothing is mapped at 0x{at:x}")
+    at = start
+    while at < end:
+        found = mm.vmas.above(at)
+        stop = min(found.end, end)
+        if found.policy != policy:
+            modify(mm, found, at, stop, found.flags, policy)
+        at = stop
+
+
+def set_home_node(mm: Mm, start: int, end: int, node: int) -> None:
+    """set_mempolicy_home_node(2). Raises LinuxError: ENOENT (no policy there), EOPNOTSUPP (one without a home)."""
+    done = False
+    at = start
+    for vma in mm.vmas.overlapping(start, end):
+        at, stop = max(vma.start, start), min(vma.end, end)
+        old = vma.policy
+        if old is None:
+            continue
+        if old.mode not in (Mpol.BIND, Mpol.PREFERRED_MANY):
+            raise LinuxError(EOPNOTSUPP, "a home node is for MPOL_BIND and MPOL_PREFERRED_MANY")
+        found = mm.vmas.above(at)
+        modify(mm, found, at, stop, found.flags, replace(old, home=node))
+        done = True
+    if not done:
+        raise LinuxError(ENOENT, "no mapping in the range has a policy")

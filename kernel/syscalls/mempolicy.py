@@ -1,1 +1,201 @@
-"""NUMA syscalls: mbind, set_mempolicy and their kin."""
+"""NUMA syscalls: policies by range and by task, and where pages are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernel.abi.args import Addr, Pid, Size, ULong
+from kernel.abi.errno import EFAULT, EINVAL, ENODEV, ENOENT, EPERM, ESRCH, LinuxError
+from kernel.abi.limits import U64
+from kernel.abi.memargs import MoveNodes, MovePages, MoveStatus, NodeMask, OutNodeMask, OutPolicy, PolicyMode
+from kernel.abi.mman import Mpol, MpolGet, MpolGetFlags, MpolMf, MpolMfFlags
+from kernel.mm import mempolicy
+from kernel.mm.pte import HERE, SPECIAL
+from kernel.mm.uaccess import clear_user
+from kernel.syscalls.table import syscall
+
+if TYPE_CHECKING:
+    from kernel.mm.mm import Mm
+    from kernel.task.task import Task
+
+MAX_NODES = 1024  # MAX_NUMNODES with CONFIG_NODES_SHIFT=10
+PARTLY = "all pages are on node 0, whatever the policy"
+
+
+def _online(task: Task) -> int:
+    """The mask of the machine's nodes."""
+    return (1 << task.system.config.nodes) - 1
+
+
+def _nodes(task: Task, mask: int, maxnode: int) -> int:
+    """The node mask at `mask`, of maxnode - 1 bits (get_nodes). Raises LinuxError: EINVAL, EFAULT."""
+    bits = maxnode - 1 & U64
+    if not bits or not mask:
+        return 0
+    if bits > 4096 * 8:
+        raise LinuxError(EINVAL, f"maxnode {maxnode} is more than a page of bits")
+    raw = task.mm.copy_from_user(mask, -(-bits // 64) * 8)
+    nodes = int.from_bytes(raw, "little") & (1 << bits) - 1
+    if nodes >> MAX_NODES:
+        raise LinuxError(EINVAL, f"a node above {MAX_NODES - 1}")
+    return nodes
+
+
+@syscall(partly=PARTLY)
+def mbind(task: Task, addr: Addr, length: Size, mode: PolicyMode, nodemask: NodeMask, maxnode: ULong,
+          flags: MpolMfFlags) -> int:  # fmt: skip
+    """mbind(2)."""
+    word, mode_flags = mempolicy.split_mode(mode)
+    nodes = _nodes(task, nodemask, maxnode)
+    if flags & ~(MpolMf.STRICT | MpolMf.MOVE | MpolMf.MOVE_ALL):
+        raise LinuxError(EINVAL, "unknown bits in flags")
+    if flags & MpolMf.MOVE_ALL and not task.mm.privileged:
+        raise LinuxError(EPERM, "MPOL_MF_MOVE_ALL needs CAP_SYS_NICE")
+    end = _end(addr, length)
+    if end == addr:
+        return 0
+    mempolicy.mbind(task.mm, addr, end, mempolicy.make_policy(word, mode_flags, nodes, _online(task)))
+    return 0
+
+
+def _end(addr: int, length: int) -> int:
+    if addr & 4095:
+        raise LinuxError(EINVAL, "addr is not page-aligned")
+    end = addr + (length + 4095 & U64 & ~4095)
+    if end > U64:
+        raise LinuxError(EINVAL, "the range wraps around")
+    return end
+
+
+@syscall(partly=PARTLY)
+def set_mempolicy(task: Task, mode: PolicyMode, nodemask: NodeMask, maxnode: ULong) -> int:
+    """set_mempolicy(2)."""
+    word, flags = mempolicy.split_mode(mode)
+    nodes = _nodes(task, nodemask, maxnode)
+    task.mm.policy = mempolicy.make_policy(word, flags, nodes, _online(task))
+    return 0
+
+
+@syscall(partly=PARTLY)
+def get_mempolicy(task: Task, mode: OutPolicy, nodemask: OutNodeMask, maxnode: ULong, addr: Addr,
+                  flags: MpolGetFlags) -> int:  # fmt: skip
+    """get_mempolicy(2)."""
+    if nodemask and maxnode < task.system.config.nodes:
+        raise LinuxError(EINVAL, f"maxnode is below the machine's {task.system.config.nodes} nodes")
+    value, nodes = _get(task, addr, flags)
+    if mode:
+        task.mm.copy_to_user(mode, value.to_bytes(4, "little"))
+    if nodemask:
+        _put_nodes(task, nodemask, maxnode, nodes)
+    return 0
+
+
+def _get(task: Task, addr: int, flags: int) -> tuple[int, int]:
+    """do_get_mempolicy: (mode or node, node mask)."""
+    mm = task.mm
+    if flags & ~(MpolGet.NODE | MpolGet.ADDR | MpolGet.MEMS_ALLOWED):
+        raise LinuxError(EINVAL, "unknown bits in flags")
+    if flags & MpolGet.MEMS_ALLOWED:
+        if flags & (MpolGet.NODE | MpolGet.ADDR):
+            raise LinuxError(EINVAL, "MPOL_F_MEMS_ALLOWED goes with no other flag")
+        return 0, _online(task)
+    policy = mm.policy
+    if flags & MpolGet.ADDR:
+        vma = mm.find(addr)
+        if vma is None:
+            raise LinuxError(EFAULT, f"nothing is mapped at 0x{addr:x}")
+        policy = vma.policy or policy
+    elif addr:
+        raise LinuxError(EINVAL, "addr is given without MPOL_F_ADDR")
+    nodes = 0 if policy is None else policy.given or policy.nodes
+    if not flags & MpolGet.NODE:
+        return (0 if policy is None else policy.mode | policy.flags), nodes
+    if flags & MpolGet.ADDR:
+        mm.copy_from_user(addr & ~4095, 1)
+        return 0, nodes
+    if policy is not None and policy.mode in (Mpol.INTERLEAVE, Mpol.WEIGHTED_INTERLEAVE):
+        return (policy.nodes & -policy.nodes).bit_length() - 1, nodes
+    raise LinuxError(EINVAL, "MPOL_F_NODE without MPOL_F_ADDR is for MPOL_INTERLEAVE")
+
+
+def _put_nodes(task: Task, mask: int, maxnode: int, nodes: int) -> None:
+    """copy_nodes_to_user."""
+    size = -(-(maxnode - 1 & U64) // 64) * 8
+    known = 8
+    if size > known:
+        if size > 4096:
+            raise LinuxError(EINVAL, f"maxnode {maxnode} is more than a page of bits")
+        clear_user(task.mm, mask + known, size - known)
+    task.mm.copy_to_user(mask, nodes.to_bytes(known, "little")[: min(size, known)])
+
+
+@syscall(partly=PARTLY)
+def set_mempolicy_home_node(task: Task, addr: Addr, length: Size, home_node: ULong, flags: ULong) -> int:
+    """set_mempolicy_home_node(2)."""
+    if addr & 4095:
+        raise LinuxError(EINVAL, "addr is not page-aligned")
+    if flags:
+        raise LinuxError(EINVAL, "flags must be 0")
+    if home_node >= MAX_NODES or not _online(task) >> home_node & 1:
+        raise LinuxError(EINVAL, f"node {home_node} is not online")
+    end = _end(addr, length)
+    if end > addr:
+        mempolicy.set_home_node(task.mm, addr, end, home_node)
+    return 0
+
+
+def _mm_of(task: Task, pid: int) -> Mm:
+    """The address space of a process by pid, 0 for one's own (find_mm_struct). Raises LinuxError(ESRCH, EPERM)."""
+    if pid == 0:
+        return task.mm
+    other = task.system.tasks.get(pid)
+    if other is None:
+        raise LinuxError(ESRCH, f"there is no process {pid}")
+    if other.mm is not task.mm and not task.cred.privileged and other.cred.uid != task.cred.uid:
+        raise LinuxError(EPERM, f"process {pid} belongs to another user")
+    return other.mm
+
+
+@syscall(partly=PARTLY)
+def migrate_pages(task: Task, pid: Pid, maxnode: ULong, old_nodes: NodeMask, new_nodes: NodeMask) -> int:
+    """migrate_pages(2): all pages are on node 0 already, or stay there."""
+    _nodes(task, old_nodes, maxnode)
+    new = _nodes(task, new_nodes, maxnode)
+    _mm_of(task, pid)
+    if new & ~_online(task) and not task.mm.privileged:
+        raise LinuxError(EPERM, "a node that is not online needs CAP_SYS_NICE")
+    if not new & _online(task):
+        raise LinuxError(EINVAL, "none of the new nodes is online")
+    return 0
+
+
+@syscall(partly=PARTLY)
+def move_pages(task: Task, pid: Pid, count: ULong, pages: MovePages, nodes: MoveNodes, status: MoveStatus,
+               flags: MpolMfFlags) -> int:  # fmt: skip
+    """move_pages(2)."""
+    if flags & ~(MpolMf.MOVE | MpolMf.MOVE_ALL):
+        raise LinuxError(EINVAL, "flags may have MPOL_MF_MOVE and MPOL_MF_MOVE_ALL")
+    if flags & MpolMf.MOVE_ALL and not task.mm.privileged:
+        raise LinuxError(EPERM, "MPOL_MF_MOVE_ALL needs CAP_SYS_NICE")
+    mm = _mm_of(task, pid)
+    for i in range(count):
+        va = int.from_bytes(task.mm.copy_from_user(pages + 8 * i, 8), "little")
+        if nodes:
+            _check_node(task, int.from_bytes(task.mm.copy_from_user(nodes + 4 * i, 4), "little", signed=True))
+        task.mm.copy_to_user(status + 4 * i, _node_of(mm, va).to_bytes(4, "little", signed=True))
+    return 0
+
+
+def _check_node(task: Task, node: int) -> None:
+    if not 0 <= node < MAX_NODES or not _online(task) >> node & 1:
+        raise LinuxError(ENODEV, f"node {node} is not online")
+
+
+def _node_of(mm: Mm, va: int) -> int:
+    """The node of va's page, or a negative errno (do_pages_stat_array)."""
+    if mm.find(va) is None:
+        return -EFAULT
+    entry = mm.page_table.entry(va)
+    if not entry & HERE:
+        return -ENOENT
+    return -EFAULT if entry & SPECIAL else 0

@@ -6,8 +6,9 @@ from random import Random
 
 NR = {"mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12, "mremap": 25, "msync": 26, "madvise": 28,
       "mlock": 149, "munlock": 150, "mlock2": 325, "mlockall": 151, "munlockall": 152, "mseal": 462,
-      "remap_file_pages": 216}  # fmt: skip
+      "remap_file_pages": 216, "mbind": 237, "set_mempolicy": 238, "get_mempolicy": 239, "home": 450}  # fmt: skip
 ARENA = 0x1000_0000_0000 - 0x8000  # a boundary of all table levels lies 8 pages in
+MASKS = 0x2000_0000_0000  # a page of node masks
 ADVICES = [0, 1, 2, 3, 4, 4, 4, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 102, 103, 102]
 M64 = (1 << 64) - 1
 
@@ -18,6 +19,10 @@ class Writer:
     def __init__(self, seed: int) -> None:
         self.rng = Random(seed)
         self.lines: list[str] = []
+        self.numa_too = self.rng.random() < 0.2
+        if self.numa_too:
+            self.call("mmap", MASKS, 4096, 3, 0x32, M64, 0)
+            self.lines += [f"w {MASKS + offset:x} {byte:x}" for offset, byte in ((0, 1), (16, 2), (32, 3), (56, 1))]
 
     def limits(self) -> None:
         """Half of the scripts run without privileges, and near a limit."""
@@ -49,7 +54,7 @@ class Writer:
     def step(self) -> None:
         rng = self.rng
         kinds = ["mmap"] * 8 + ["touch"] * 8 + ["munmap"] * 3 + ["mprotect"] * 5 + ["mremap"] * 5 + ["madvise"] * 5
-        kinds += ["mlock"] * 2 + ["rare", "kernel", "mincore", "brk"]
+        kinds += ["mlock"] * 2 + ["rare", "kernel", "mincore", "brk"] + ["numa"] * 4 * self.numa_too
         getattr(self, rng.choice(kinds))()
 
     def mmap(self) -> None:
@@ -129,6 +134,26 @@ class Writer:
 
     def brk(self) -> None:
         self.lines.append(f"b {self.rng.choice([0, 1, 4096, 8192, 20000, -4096, 70000]) & M64:x}")
+
+
+    def numa(self) -> None:
+        rng = self.rng
+        mask = rng.choice([0, MASKS, MASKS, MASKS, MASKS + 8, MASKS + 16, MASKS + 32, MASKS + 48, MASKS + 4092, 4096])
+        maxnode = rng.choice([0, 1, 2, 2, 3, 8, 64, 65, 129, 32769, 32770, M64])
+        mode = rng.choice([0, 1, 2, 2, 3, 4, 5, 6, 7]) | rng.choice([0, 0, 0, 0x8000, 0x4000, 0xC000, 0x2000])
+        which = rng.randrange(6)
+        if which < 3:
+            self.call("mbind", self.va(), self.size(), mode, mask, maxnode, rng.choice([0, 0, 0, 1, 2, 3, 4, 8]))
+        elif which == 3:
+            self.call("set_mempolicy", mode, mask, maxnode)
+        elif which == 4:
+            flags = rng.choice([0, 0, 1, 2, 2, 2, 3, 4, 5, 8])
+            out, room = rng.choice([0, MASKS + 512]), rng.choice([0, 1, 2, 64, 65, 200])
+            addr = self.va() if flags & 2 or rng.random() < 0.1 else 0
+            self.call("get_mempolicy", MASKS + 256, out, room, addr, flags)
+            self.lines += [f"r {MASKS + at:x}" for at in (256, 257, 512, 520)]
+        else:
+            self.call("home", self.va(), self.size(), rng.choice([0, 0, 0, 1, 64]), rng.choice([0, 0, 0, 1]))
 
 
 def script(seed: int, steps: int = 40) -> list[str]:

@@ -1,0 +1,116 @@
+"""Memory syscalls on a process named by the caller: process_vm_readv, process_vm_writev, process_madvise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+from kernel.abi.args import Int, Iov, Pid, Size, UInt, ULong
+from kernel.abi.errno import EBADF, EFAULT, EINVAL, EPERM, ESRCH, LinuxError
+from kernel.abi.memargs import AddrIov
+from kernel.abi.mman import MadvChoice
+from kernel.mm.advise import do_madvise
+from kernel.mm.uaccess import copy_from_user_partial, copy_to_user_partial
+from kernel.syscalls.table import syscall
+from kernel.syscalls.transfer import Segment, import_iovec
+
+if TYPE_CHECKING:
+    from kernel.mm.mm import Mm
+    from kernel.task.task import Task
+
+PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP = -10000, -20000
+
+
+def _remote(task: Task, va: int, count: int) -> list[Segment]:
+    """The other side's segments: their addresses are looked at when they are used (iovec_from_user)."""
+    if count > 1024:
+        raise LinuxError(EINVAL, f"{count} iovecs; 1024 is the most")
+    raw = task.mm.copy_from_user(va, 16 * count) if count else b""
+    words = memoryview(raw).cast("Q")
+    segments = list(zip(words[::2], words[1::2], strict=True))
+    if any(length >= 1 << 63 for _, length in segments):
+        raise LinuxError(EINVAL, "an iovec's length is negative as ssize_t")
+    return segments
+
+
+def _other(task: Task, pid: int) -> Mm:
+    other = task.system.tasks.get(pid)
+    if other is None:
+        raise LinuxError(ESRCH, f"there is no process {pid}")
+    if other.mm is not task.mm and not task.cred.privileged and other.cred.uid != task.cred.uid:
+        raise LinuxError(EPERM, f"process {pid} belongs to another user")
+    return other.mm
+
+
+def _transfer(source: Mm, sources: list[Segment], target: Mm, targets: list[Segment]) -> int:
+    """Copy as far as both sides go: bytes moved. Raises LinuxError(EFAULT) if that is none of some."""
+    done = 0
+    wanted = min(sum(n for _, n in sources), sum(n for _, n in targets))
+    reads, writes = _pages(sources), _pages(targets)
+    src, dst = next(reads, None), next(writes, None)
+    while done < wanted and src is not None and dst is not None:
+        n = min(src[1], dst[1])
+        data = copy_from_user_partial(source, src[0], n)
+        put = copy_to_user_partial(target, dst[0], data)
+        done += put
+        if put < n:
+            break
+        src = (src[0] + n, src[1] - n) if src[1] > n else next(reads, None)
+        dst = (dst[0] + n, dst[1] - n) if dst[1] > n else next(writes, None)
+    if wanted and not done:
+        raise LinuxError(EFAULT, "not even the first byte could be copied")
+    return done
+
+
+def _pages(segments: list[Segment]) -> Iterator[Segment]:
+    """The segments cut at page boundaries, empty ones left out."""
+    for va, length in segments:
+        while length:
+            n = min(length, 4096 - (va & 4095))
+            yield va, n
+            va, length = va + n, length - n
+
+
+@syscall
+def process_vm_readv(task: Task, pid: Pid, local_iov: Annotated[int, Iov("liovcnt", out=True)], liovcnt: ULong,
+                     remote_iov: Annotated[int, AddrIov("riovcnt")], riovcnt: ULong, flags: ULong) -> int:  # fmt: skip
+    """process_vm_readv(2)."""
+    if flags:
+        raise LinuxError(EINVAL, "flags must be 0")
+    local = import_iovec(task, local_iov, liovcnt)
+    if not sum(n for _, n in local):
+        return 0
+    return _transfer(_other(task, pid), _remote(task, remote_iov, riovcnt), task.mm, local)
+
+
+@syscall
+def process_vm_writev(task: Task, pid: Pid, local_iov: Annotated[int, Iov("liovcnt")], liovcnt: ULong,
+                      remote_iov: Annotated[int, AddrIov("riovcnt")], riovcnt: ULong, flags: ULong) -> int:  # fmt: skip
+    """process_vm_writev(2)."""
+    if flags:
+        raise LinuxError(EINVAL, "flags must be 0")
+    local = import_iovec(task, local_iov, liovcnt)
+    if not sum(n for _, n in local):
+        return 0
+    return _transfer(task.mm, local, _other(task, pid), _remote(task, remote_iov, riovcnt))
+
+
+@syscall(partly="of itself (PIDFD_SELF) only: there are no pidfds yet")
+def process_madvise(task: Task, pidfd: Int, vec: Annotated[int, AddrIov("vlen")], vlen: Size, advice: MadvChoice,
+                    flags: UInt) -> int:  # fmt: skip
+    """process_madvise(2)."""
+    if flags:
+        raise LinuxError(EINVAL, "flags must be 0")
+    segments = import_iovec(task, vec, vlen)
+    if pidfd not in (PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP):
+        raise LinuxError(EBADF, f"fd {pidfd} is not a pidfd")
+    done = 0
+    for va, length in segments:
+        try:
+            do_madvise(task.mm, va, length, advice)
+        except LinuxError:
+            if done:
+                return done
+            raise
+        done += length
+    return done
