@@ -75,7 +75,9 @@ def heapscope(*arguments: str, **how: Any) -> subprocess.CompletedProcess[bytes]
     if how.get("capture_output", True):
         how["capture_output"] = True
     how = {"stdin": subprocess.DEVNULL} | how
-    return subprocess.run([sys.executable, "-m", "emu", *arguments], cwd=ROOT, timeout=120, **how)
+    done: subprocess.CompletedProcess[bytes]
+    done = subprocess.run([sys.executable, "-m", "emu", *arguments], cwd=ROOT, timeout=120, **how)
+    return done
 
 
 def test_the_smallest_program_runs(file: Callable[[bytes], Path]) -> None:

@@ -34,12 +34,14 @@ def parse(text: str) -> tuple[list[str], list[tuple[str, list[Row], str]]]:
     """(the fields of /proc/self/stat, for each step what it printed, its VMAs and its status line)."""
     stat, _, rest = text.partition("\n")
     steps: list[tuple[str, list[Row], str]] = []
-    said, rows, status = "", [], ""
+    said, status = "", ""
+    rows: list[Row] = []
     current: dict[str, Any] = {}
     for line in rest.split("\n"):
         if line == ".":
             steps.append((said, rows, status))
-            said, rows, status = "", [], ""
+            said, status = "", ""
+    rows: list[Row] = []
         elif match := HEAD.match(line):
             current = {"head": match.groups()}
         elif line.startswith("VmFlags:"):

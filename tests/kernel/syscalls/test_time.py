@@ -23,6 +23,8 @@ def world() -> World:
 
 
 def ns(world: World, at: int = DATA) -> int:
+    sec: int
+    nsec: int
     sec, nsec = struct.unpack("<qq", world.get(16, at))
     return sec * SEC + nsec
 
