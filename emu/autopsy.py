@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from emu.elf import Elf, ElfError
-from emu.outcome import Call, Death
+from emu.outcome import BACKTRACE_LIMIT, Call, Death
 from emu.symbols import Symbols
 from emu.unwind import Unwinder
 from kernel.abi.siginfo import code_name
@@ -144,7 +144,7 @@ def _backtrace(symbols: Symbols | None, body: _Body, task: Task) -> tuple[Call, 
     if symbols is None:
         return ()
     unwinder = Unwinder(symbols, body.peek)
-    frames = list(unwinder.frames(task.system.cpu.read_regs()))
+    frames = list(unwinder.frames(task.system.cpu.read_regs(), BACKTRACE_LIMIT))
     calls = [Call(frame.pc, _place(symbols, frame.look), frame.how) for frame in frames]
     for i, call in enumerate(calls[1:]):
         if call.how == "signal":

@@ -26,6 +26,9 @@ class Counters:
     virtual_ns: int = 0  # instructions plus time slept
 
 
+BACKTRACE_LIMIT = 64  # frames; what lies further out is not looked at
+
+
 class Call(NamedTuple):
     """One frame of a dead guest's backtrace. `how` is how it was found (emu/unwind.py); "stack" is a guess."""
 

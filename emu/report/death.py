@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from emu.outcome import Call, Death
+from emu.outcome import BACKTRACE_LIMIT, Call, Death
 
 ROWS = (
     ("rax", "rbx", "rcx", "rdx"),
@@ -64,3 +64,5 @@ def _calls(calls: tuple[Call, ...]) -> Iterator[str]:
             yield f"         … {same - i} more of the same"
             i = same
         i += 1
+    if len(calls) >= BACKTRACE_LIMIT:
+        yield f"         … and what lies further out than {BACKTRACE_LIMIT} frames"
