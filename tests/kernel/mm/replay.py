@@ -40,8 +40,7 @@ def parse(text: str) -> tuple[list[str], list[tuple[str, list[Row], str]]]:
     for line in rest.split("\n"):
         if line == ".":
             steps.append((said, rows, status))
-            said, status = "", ""
-    rows: list[Row] = []
+            said, rows, status = "", [], ""
         elif match := HEAD.match(line):
             current = {"head": match.groups()}
         elif line.startswith("VmFlags:"):
