@@ -75,8 +75,9 @@ def heapscope(*arguments: str, **how: Any) -> subprocess.CompletedProcess[bytes]
     if how.get("capture_output", True):
         how["capture_output"] = True
     how = {"stdin": subprocess.DEVNULL} | how
+    run: Any = subprocess.run  # its overloads cannot see into **how
     done: subprocess.CompletedProcess[bytes]
-    done = subprocess.run([sys.executable, "-m", "emu", *arguments], cwd=ROOT, timeout=120, **how)
+    done = run([sys.executable, "-m", "emu", *arguments], cwd=ROOT, timeout=120, **how)
     return done
 
 
