@@ -15,8 +15,9 @@ demo: $(READY) ## build a C program with zig and musl, run it traced, then show 
 	@$(PY) -m emu.native >/dev/null
 	@$(PY) scripts/demo.py
 
-test: lint guests ## lint, then every test
-	$(PY) -m pytest -n $(JOBS) $(PYTEST_ARGS)
+test: $(READY) packages native ## lint and every test, the second even where the first fails
+	@failed=0; $(MAKE) --no-print-directory lint || failed=1; \
+	$(PY) -m pytest -n $(JOBS) $(PYTEST_ARGS) || failed=1; exit $$failed
 
 lint: $(READY) ## ruff, mypy --strict, import contracts
 	$(VENV)/bin/ruff check .
