@@ -24,6 +24,7 @@ import toolchain
 import emu
 from emu.machine import Stopped
 from emu.sinks.text import TextSink
+from kernel.config import Mount
 
 INSTRUCTIONS = 2_000_000_000  # of any guest in the tests; none needs as many
 SECONDS = 120.0
@@ -132,7 +133,7 @@ def emulated(
     run = emu.run(
         path,
         argv,
-        env=[tuple(word.split("=", 1)) for word in env],
+        env=[(name, value) for name, _, value in (word.partition("=") for word in env)],
         stdin=stdin,
         cwd=cwd,
         uid=os.getuid(),
@@ -146,6 +147,11 @@ def emulated(
     status = -run.signal if run.signal is not None else run.exit_status
     assert status is not None
     return Outcome(status, run.stdout, run.stderr, text.getvalue())
+
+
+def mount(host: Path | str, guest: str, writable: bool = False) -> Mount:
+    """A host folder or file that the guest is to see."""
+    return Mount(str(host), guest, writable)
 
 
 def any_guest(guest: toolchain.Guest) -> bool:

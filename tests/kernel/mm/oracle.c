@@ -2,7 +2,8 @@
  *
  * One operation a line, numbers in hex: `s nr a b c d e f` a syscall, `r va` and `w va byte` a touch, `k va n` a write
  * by the kernel (read from /dev/zero), `m va n` mincore of n pages, `b n` brk to n bytes
- * above where it began, `l resource soft` a limit, `i uid` the end of all privileges. After
+ * above where it began, `l resource soft` a limit, `f n` a memfd of n
+ * pages, `i uid` the end of all privileges. After
  * each one: what /proc/self/smaps says.
  */
 #define _GNU_SOURCE
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -103,6 +105,9 @@ int main(int argc, char **argv) {
             say("= %lx", r == -1 ? (unsigned long)-(long)errno : (unsigned long)r);
             for (unsigned long i = 0; i < a[1]; i++) say(" %d", vec[i]);
             say("\n");
+        } else if (line[0] == 'f') {
+            int fd = memfd_create("m", MFD_ALLOW_SEALING);
+            say("= %x\n", ftruncate(fd, a[0] << 12) ? -errno : fd);
         } else if (line[0] == 'l') {
             struct rlimit limit;
             getrlimit(a[0], &limit);

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import re
-from types import SimpleNamespace
+import sys
+from pathlib import Path
 from typing import Any
 
 from kernel.cpu import Access
+from kernel.fs import memfd
 from kernel.mm import vma as vm
 from kernel.mm.check import check
 from kernel.mm.fault import Fault, handle_mm_fault
-from kernel.mm.frames import Frames
 from kernel.mm.mm import Mm
-from kernel.mm.ram import Ram
 from kernel.mm.residency import mincore
 from kernel.mm.stats import MNEMONICS, vm_flags, vma_stats
 from kernel.mm.uaccess import copy_to_user_partial
 from kernel.mm.vma import Vma
-from kernel.probes import Probes
-from kernel.rlimit import Rlimits
-from kernel.syscalls import memory, mempolicy, residency
 from kernel.syscalls.table import dispatch
 
-HANDLERS = (memory, mempolicy, residency)  # importing them fills the table
+sys.path.append(str(Path(__file__).parents[2]))
+
+from fakes import World
+
 HEAD = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) (....) ([0-9a-f]+) (\S+) (\d+) *(.*)$")
 SPECIAL = ("[stack]", "[vdso]", "[vvar]", "[vvar_vclock]", "[vsyscall]")
 FLAG = {word: bit for bit, word in MNEMONICS}
@@ -78,12 +78,16 @@ def _line(lo: int, hi: int, perms: str, offset: int, counts: dict[str, int], fla
 class Replay:
     """Our side: an Mm with the host process's own mappings in it, so that placement is the same."""
 
-    def __init__(self, stat: list[str], rows: list[Row], privileged: bool = True, ram: Ram | None = None) -> None:
-        ram = ram or Ram(64 << 20)
-        self.frames = Frames(ram)
-        self.limits = Rlimits()
-        self.mm = Mm(ram, self.frames, Probes(), self.limits, privileged=privileged)
+    def __init__(self, stat: list[str], rows: list[Row]) -> None:
+        self.world = World(uid=0, gid=0, ram_bytes=128 << 20)
+        self.task = self.world.task
+        self.limits = self.task.rlimits
+        old = self.task.mm
+        self.mm = self.task.mm = Mm(old.ram, old.frames, old.probes, self.limits, privileged=True)
+        old.destroy()
+        self.frames = self.mm.frames
         self.frames.commit.ram_pages = 6 << 20
+        self.task.files.install(self.task.files.get(0))  # the oracle's /dev/zero
         self.image = set()
         for lo, hi, _, _, name, flags, _ in rows:
             if name == "[vsyscall]":
@@ -99,33 +103,35 @@ class Replay:
                 self.mm.start_stack = hi - 256
         self.mm.start_data, self.mm.end_data, self.mm.start_brk = (int(stat[n]) for n in (42, 43, 44))
         self.mm.brk = self.mm.start_brk
-        self.task = SimpleNamespace(
-            mm=self.mm, system=SimpleNamespace(probes=Probes(), clock=None, config=SimpleNamespace(nodes=1)),
-            pid=1000, cred=SimpleNamespace(privileged=privileged), rlimits=self.limits,
-        )  # fmt: skip
 
     def play(self, line: str) -> str:
         """One operation; what the oracle would print."""
         words = line.split()
         a = [int(word, 16) for word in words[1:]] + [0] * 7
         if words[0] == "s":
-            result = dispatch(self.task, a[0], *a[1:7])  # type: ignore[arg-type]
-            assert isinstance(result, int)
-            return f"= {result & M64:x}"
+            return f"= {self.call(*a[:7]) & M64:x}"
         if words[0] == "m":
             return self.mincore(a[0], a[1])
         if words[0] == "b":
-            return f"= {dispatch(self.task, 12, self.mm.start_brk + a[0] & M64, 0, 0, 0, 0, 0):x}"  # type: ignore[arg-type]
+            return f"= {self.call(12, self.mm.start_brk + a[0] & M64):x}"
         if words[0] == "l":
             self.limits.cur[a[0]] = a[1]
             return "= 0"
         if words[0] == "i":
-            self.mm.privileged = False
-            return "= 0"
+            return f"= {self.call(117, a[0], a[0], a[0]):x}"
+        if words[0] == "f":
+            file = memfd.make_memfd(self.task.system.vfs, self.task.cred, b"m", sealable=True, executable=True)
+            fd = self.task.files.install(file)
+            return f"= {self.call(77, fd, a[0] << 12) or fd:x}"
         if words[0] == "k":
             done = copy_to_user_partial(self.mm, a[0], bytes(a[1]))
             return f"= {done if done or not a[1] else -14 & M64:x}"
         return self.touch(words[0], a[0], a[1])
+
+    def call(self, nr: int, *args: int) -> int:
+        result = dispatch(self.task, nr, *[*args, 0, 0, 0, 0, 0, 0][:6])
+        assert isinstance(result, int)
+        return result
 
     def mincore(self, va: int, pages: int) -> str:
         vector = b""
@@ -177,10 +183,10 @@ class Replay:
         check(self.mm)
 
 
-def compare(script: list[str], text: str, privileged: bool = True) -> str:
+def compare(script: list[str], text: str) -> str:
     """"" if both sides agree, else where they first differ."""
     stat, steps = parse(text)
-    ours = Replay(stat, steps[0][1], privileged)
+    ours = Replay(stat, steps[0][1])
     initial = {row[0] for row in steps[0][1]}
     for n, line in enumerate(script):
         said, rows, status = steps[n + 1]

@@ -6,7 +6,8 @@ from random import Random
 
 NR = {"mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12, "mremap": 25, "msync": 26, "madvise": 28,
       "mlock": 149, "munlock": 150, "mlock2": 325, "mlockall": 151, "munlockall": 152, "mseal": 462,
-      "remap_file_pages": 216, "mbind": 237, "set_mempolicy": 238, "get_mempolicy": 239, "home": 450}  # fmt: skip
+      "remap_file_pages": 216, "mbind": 237, "set_mempolicy": 238, "get_mempolicy": 239, "home": 450, "ftruncate": 77,
+      "fallocate": 285, "pwrite64": 18, "pread64": 17, "fcntl": 72}  # fmt: skip
 ARENA = 0x1000_0000_0000 - 0x8000  # a boundary of all table levels lies 8 pages in
 MASKS = 0x2000_0000_0000  # a page of node masks
 ADVICES = [0, 1, 2, 3, 4, 4, 4, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 102, 103, 102]
@@ -19,7 +20,10 @@ class Writer:
     def __init__(self, seed: int) -> None:
         self.rng = Random(seed)
         self.lines: list[str] = []
+        self.files_too = self.rng.random() < 0.3
         self.numa_too = self.rng.random() < 0.2
+        if self.files_too:
+            self.lines += ["f 5", "f 2"]
         if self.numa_too:
             self.call("mmap", MASKS, 4096, 3, 0x32, M64, 0)
             self.lines += [f"w {MASKS + offset:x} {byte:x}" for offset, byte in ((0, 1), (16, 2), (32, 3), (56, 1))]
@@ -55,6 +59,7 @@ class Writer:
         rng = self.rng
         kinds = ["mmap"] * 8 + ["touch"] * 8 + ["munmap"] * 3 + ["mprotect"] * 5 + ["mremap"] * 5 + ["madvise"] * 5
         kinds += ["mlock"] * 2 + ["rare", "kernel", "mincore", "brk"] + ["numa"] * 4 * self.numa_too
+        kinds += ["file"] * 8 * self.files_too
         getattr(self, rng.choice(kinds))()
 
     def mmap(self) -> None:
@@ -135,6 +140,29 @@ class Writer:
     def brk(self) -> None:
         self.lines.append(f"b {self.rng.choice([0, 1, 4096, 8192, 20000, -4096, 70000]) & M64:x}")
 
+
+    def file(self) -> None:
+        """Map one of two memfds, or do something to one."""
+        rng = self.rng
+        fd = rng.choice([4, 4, 5])
+        which = rng.randrange(10)
+        if which < 5:
+            prot, flags = rng.choice([0, 1, 1, 3, 3, 3, 5, 7]), rng.choice([1, 1, 2, 2, 2, 3, 0])
+            flags |= rng.choice([0x10, 0x10, 0x10, 0]) | rng.choice([0] * 6 + [0x8000, 0x2000, 0x100, 0x80000, 0x100000])
+            offset = rng.choice([0, 0, 0, 1, 2, 3, 6]) * 4096 if rng.random() < 0.95 else rng.choice([1, 1 << 62, 1 << 63])
+            size = min(self.size(), 1 << 40)
+            self.call("mmap", self.va(), size, prot, flags, rng.choice([fd] * 12 + [0, 9]), offset)
+        elif which == 5:
+            self.call("ftruncate", fd, rng.choice([0, 1, 100, 4096, 5000, 8192, 20000, 40000]))
+        elif which == 6:
+            at = rng.choice([0, 100, 4096, 8192])
+            self.call("fallocate", fd, rng.choice([3, 3, 1, 0]), at, rng.choice([0, 100, 4096, 9000]))
+        elif which == 7:
+            self.call("pwrite64", fd, self.va(), rng.choice([1, 100, 5000]), rng.choice([0, 100, 4000, 8192]))
+        elif which == 8:
+            self.call("pread64", fd, self.va(), rng.choice([1, 100, 5000]), rng.choice([0, 100, 4000, 8192]))
+        elif rng.random() < 0.3:
+            self.call("fcntl", fd, 1033, rng.choice([2, 4, 8, 16]))
 
     def numa(self) -> None:
         rng = self.rng
