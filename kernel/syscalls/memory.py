@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kernel.abi.args import Addr, Fd, Hex, Int, Size, UInt, ULong, XOff
 from kernel.abi.credargs import UffdFlags
 from kernel.abi.errno import EACCES, EEXIST, EINVAL, ENOMEM, ENOSYS, EOPNOTSUPP, EOVERFLOW, EPERM, LinuxError
+from kernel.abi.fcntl import Seal
 from kernel.abi.limits import RLIMIT_MEMLOCK, TASK_SIZE, U64
 from kernel.abi.memargs import NewAddr, PkeyRights
 from kernel.abi.mman import (
@@ -21,6 +22,7 @@ from kernel.abi.mman import (
     Prot,
     ProtFlags,
 )
+from kernel.fs.ramfile import RamFile
 from kernel.mm import map as mm_map
 from kernel.mm import vma as vm
 from kernel.mm.advise import checked_end, do_madvise
@@ -177,6 +179,11 @@ def _file_mapping(
     mappable = file.mappable()
     if vm_flags & vm.GROWSDOWN:
         raise LinuxError(EINVAL, "MAP_GROWSDOWN of a file")
+    inode = file.inode
+    if vm_flags & vm.SHARED and isinstance(inode, RamFile) and inode.seals & (Seal.WRITE | Seal.FUTURE_WRITE):
+        if vm_flags & vm.WRITE:
+            raise LinuxError(EPERM, "a shared writable mapping of a file that is sealed against writing")
+        vm_flags &= ~vm.MAYWRITE
     return vm_flags, mappable
 
 

@@ -7,7 +7,7 @@ from random import Random
 NR = {"mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12, "mremap": 25, "msync": 26, "madvise": 28,
       "mlock": 149, "munlock": 150, "mlock2": 325, "mlockall": 151, "munlockall": 152, "mseal": 462,
       "remap_file_pages": 216, "mbind": 237, "set_mempolicy": 238, "get_mempolicy": 239, "home": 450, "ftruncate": 77,
-      "fallocate": 285, "pwrite64": 18, "pread64": 17, "fcntl": 72}  # fmt: skip
+      "fallocate": 285, "pread64": 17, "fcntl": 72}  # fmt: skip
 ARENA = 0x1000_0000_0000 - 0x8000  # a boundary of all table levels lies 8 pages in
 MASKS = 0x2000_0000_0000  # a page of node masks
 ADVICES = [0, 1, 2, 3, 4, 4, 4, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 102, 103, 102]
@@ -148,18 +148,20 @@ class Writer:
         which = rng.randrange(10)
         if which < 5:
             prot, flags = rng.choice([0, 1, 1, 3, 3, 3, 5, 7]), rng.choice([1, 1, 2, 2, 2, 3, 0])
-            flags |= rng.choice([0x10, 0x10, 0x10, 0]) | rng.choice([0] * 6 + [0x8000, 0x2000, 0x100, 0x80000, 0x100000])
-            offset = rng.choice([0, 0, 0, 1, 2, 3, 6]) * 4096 if rng.random() < 0.95 else rng.choice([1, 1 << 62, 1 << 63])
+            flags |= rng.choice([0x10, 0x10, 0x10, 0])
+            flags |= rng.choice([0] * 6 + [0x8000, 0x2000, 0x100, 0x80000, 0x100000])
+            offset = rng.choice([0, 0, 0, 1, 2, 3, 6]) * 4096
+            if rng.random() < 0.05:
+                offset = rng.choice([1, 1 << 62, 1 << 63])
             size = min(self.size(), 1 << 40)
             self.call("mmap", self.va(), size, prot, flags, rng.choice([fd] * 12 + [0, 9]), offset)
         elif which == 5:
             self.call("ftruncate", fd, rng.choice([0, 1, 100, 4096, 5000, 8192, 20000, 40000]))
         elif which == 6:
+            # A hole inside the first page alone unmaps all the others (a quirk of shmem_fallocate): not asked for.
             at = rng.choice([0, 100, 4096, 8192])
-            self.call("fallocate", fd, rng.choice([3, 3, 1, 0]), at, rng.choice([0, 100, 4096, 9000]))
-        elif which == 7:
-            self.call("pwrite64", fd, self.va(), rng.choice([1, 100, 5000]), rng.choice([0, 100, 4000, 8192]))
-        elif which == 8:
+            self.call("fallocate", fd, rng.choice([3, 3, 1, 0]), at, rng.choice([0, 4096, 9000]))
+        elif which < 9:
             self.call("pread64", fd, self.va(), rng.choice([1, 100, 5000]), rng.choice([0, 100, 4000, 8192]))
         elif rng.random() < 0.3:
             self.call("fcntl", fd, 1033, rng.choice([2, 4, 8, 16]))
