@@ -237,6 +237,8 @@ def _buffer(call: Call, va: int, length: int, quoting: Callable[[bytes], str]) -
     """At most 32 bytes are read and shown; `...` says that there are more."""
     if not va:
         return "NULL"
+    if not length:
+        return quoting(b"")
     try:
         raw = call.user(va, min(length, 32))
     except LinuxError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated
 
-from kernel.abi.args import S32, U32, Call, Choice, Kind, Option, Result, number, pointer
+from kernel.abi.args import S32, U32, Call, Choice, Flags, Kind, Option, Result, number, pointer
 from kernel.abi.errno import LinuxError
 from kernel.abi.sched import Arch, Pr
 from kernel.abi.text import quote
@@ -70,6 +70,15 @@ class Seccomp(Option, prefix="SECCOMP_MODE_"):
     DISABLED = 0
     STRICT = 1
     FILTER = 2
+
+
+class Securebits(Flags, prefix="SECBIT_"):
+    NOROOT = 1
+    NOROOT_LOCKED = 2
+    NO_SETUID_FIXUP = 4
+    NO_SETUID_FIXUP_LOCKED = 8
+    KEEP_CAPS = 16
+    KEEP_CAPS_LOCKED = 32
 
 
 class SetVma(Option, prefix="PR_SET_VMA_"):
@@ -153,7 +162,8 @@ _CAP: tuple[Show, ...] = (lambda _, value: capability(value),)
 _SHAPES: dict[int, tuple[Show, ...]] = {
     Pr.GET_KEEPCAPS: (), Pr.GET_SECCOMP: (), Pr.GET_TIMERSLACK: (), Pr.GET_TIMING: (), Pr.GET_DUMPABLE: (),
     Pr.GET_SECUREBITS: (), Pr.TASK_PERF_EVENTS_DISABLE: (), Pr.TASK_PERF_EVENTS_ENABLE: (),
-    Pr.GET_CHILD_SUBREAPER: (_out(str),), Pr.GET_ENDIAN: (_out(str),), Pr.GET_FPEMU: (_out(str),),
+    Pr.GET_CHILD_SUBREAPER: (_out(str),), Pr.GET_UNALIGN: (_out(str),), Pr.GET_ENDIAN: (_out(str),),
+    Pr.GET_FPEMU: (_out(str),),
     Pr.GET_FPEXC: (_out(str),), Pr.GET_NAME: (_out_name,), Pr.GET_PDEATHSIG: (_out(_out_sig),),
     Pr.GET_TID_ADDRESS: (_out(pointer, 8),), Pr.GET_TSC: (_out(Tsc.text),),
     Pr.SET_CHILD_SUBREAPER: _ONE, Pr.SET_KEEPCAPS: _ONE, Pr.SET_TIMING: _ONE,
@@ -192,6 +202,8 @@ class PrctlArgKind(Kind):
 
 class PrctlResultKind(Result):
     def show(self, call: Call, value: int) -> str:
+        if call.args[0] == Pr.GET_SECUREBITS and value:
+            return f"{value:#x} ({Securebits.text(value)})"
         words = {Pr.GET_DUMPABLE: Dump, Pr.MCE_KILL_GET: McePolicy}.get(call.args[0])
         return f"{value} ({words.text(value)})" if words else str(value)
 

@@ -36,13 +36,13 @@ from kernel.abi.text import quote
 @struct
 class Timespec(Layout):
     tv_sec: I64
-    tv_nsec: I64
+    tv_nsec: Annotated[int, Scalar("q", lambda v: str(v & (1 << 64) - 1))]  # printed unsigned, as strace does
 
 
 @struct
 class Timeval(Layout):
     tv_sec: I64
-    tv_usec: I64
+    tv_usec: Annotated[int, Scalar("q", lambda v: str(v & (1 << 64) - 1))]
 
 
 @struct

@@ -95,12 +95,12 @@ class FutexArg(Kind):
             return read_struct(call, value, Timespec) if value else "NULL"
         if command in _REQUEUES:
             return str(value & 0xFFFFFFFF)
-        return None if known else _hex(value)
+        return None if known else pointer(value)
 
     def _uaddr2(self, call: Call, value: int, command: int, known: bool) -> str | None:
         if command in _REQUEUES or command == Futex.WAIT_REQUEUE_PI:
             return pointer(value)
-        return None if known else _hex(value)
+        return None if known else pointer(value)
 
     def _val3(self, call: Call, value: int, command: int, known: bool) -> str | None:
         if command in (Futex.WAIT_BITSET, Futex.WAKE_BITSET):

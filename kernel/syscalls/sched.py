@@ -117,10 +117,10 @@ def sched_get_priority_min(task: Task, policy: PolicyChoice) -> int:
 
 @syscall
 def sched_rr_get_interval(task: Task, pid: Pid, tp: Out[Timespec]) -> int:
-    """sched_rr_get_interval(2): 100 ms for SCHED_RR, 4 ms for the fair policies, none for SCHED_FIFO."""
+    """sched_rr_get_interval(2): 100 ms for SCHED_RR; the fair policies' slice is below a tick, and shown as 0."""
     if pid < 0:
         raise LinuxError(EINVAL, "pid is negative")
     policy = find_task(task, pid).policy
-    ns = {Policy.RR: 100_000_000, Policy.FIFO: 0}.get(policy, 4_000_000)
+    ns = 100_000_000 if policy == Policy.RR else 0
     task.mm.copy_to_user(tp, Timespec(0, ns).pack())
     return 0
