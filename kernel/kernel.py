@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from kernel.abi.errno import LinuxError
+from kernel.abi.errno import ENOMEM, LinuxError
 from kernel.abi.signal import SIGBUS, SIGKILL, SIGSEGV
 from kernel.abi.taskargs import execve_text
 from kernel.cpu import Access, Trap, TrapKind
@@ -24,6 +24,7 @@ from kernel.rlimit import Rlimits
 from kernel.syscalls import load
 from kernel.syscalls.table import dispatch, started
 from kernel.task import delivery, exit, signal, timer, traps
+from kernel.task.elf import ExecError
 from kernel.task.exec import execve
 from kernel.task.oom import kill_message
 from kernel.task.siginfo import SigInfo, kernel
@@ -95,8 +96,11 @@ class Kernel:
 
         A file that is there already (a mount) is run itself. Raises ExecError, with a line for a human."""
         vfs = self.system.vfs
-        path = self._there(name) or vfs.write_file(name, image, 0o755)
-        execve(self.current, path, execfn or name, argv, envp, vfs.find)
+        try:
+            path = self._there(name) or vfs.write_file(name, image, 0o755)
+            execve(self.current, path, execfn or name, argv, envp, vfs.find)
+        except OutOfMemory as error:
+            raise ExecError(f"the program does not fit: {error}", ENOMEM) from None
         environ = self.cpu.read_regs().rsp + 8 * (len(argv) + 2)
         started(self.current, execve_text(execfn or name, argv, environ, len(envp)))
 

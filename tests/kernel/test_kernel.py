@@ -6,8 +6,9 @@ import struct
 from collections.abc import Generator
 
 import pytest
-from fakes import CODE, DATA, Spin, Syscall, Touch, World, elf
+from fakes import CODE, DATA, Spin, Syscall, Touch, World, elf, phdr
 
+from kernel.abi.errno import LinuxError
 from kernel.abi.nr import NR
 from kernel.abi.signal import SIGINT, SIGKILL
 from kernel.cpu import Access
@@ -138,3 +139,9 @@ def test_a_program_in_the_tree_already_is_run_itself() -> None:
     vfs.write_file(b"/there", elf(entry=CODE + 8), 0o755)
     world.kernel.boot(b"not looked at", b"/there", [b"there"], [])
     assert world.cpu.regs.rip == CODE + 8
+
+
+def test_a_program_that_does_not_fit_into_ram_is_refused() -> None:
+    bss = elf(phdr(flags=6, offset=0x1000, vaddr=CODE, filesz=0x800, memsz=0x1000))
+    with pytest.raises(LinuxError, match="full|fit"):
+        World(bss + bytes(3 << 20), ram_bytes=2 << 20)
