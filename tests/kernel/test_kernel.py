@@ -143,5 +143,5 @@ def test_a_program_in_the_tree_already_is_run_itself() -> None:
 
 def test_a_program_that_does_not_fit_into_ram_is_refused() -> None:
     bss = elf(phdr(flags=6, offset=0x1000, vaddr=CODE, filesz=0x800, memsz=0x1000))
-    with pytest.raises(LinuxError, match="full|fit"):
+    with pytest.raises(LinuxError, match=r"full|fit"):
         World(bss + bytes(3 << 20), ram_bytes=2 << 20)
