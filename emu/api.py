@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
 from emu.config import ConfigError, RunConfig, env_pairs, parse_mount, parse_size
@@ -28,8 +27,7 @@ class ProgramError(Exception):
     """The program cannot be run: no such file, not an ELF, dynamic, truncated … One line says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """What a guest did. Exactly one of `exit_status` and `signal` is set when it ended by itself, neither when a limit
     of the run ended it (`stopped` says which)."""
 
@@ -44,7 +42,7 @@ class Run:
     notes: list[str]  # what a reader of the run must know: an OOM kill, a call that is not modelled
     death: Death | None  # the post-mortem, where a fault or abort killed it
     core_dumped: bool = False
-    failures: list[Failure] = field(default_factory=list)  # sinks that could not write
+    failures: tuple[Failure, ...] = ()  # sinks that could not write
 
     @property
     def returncode(self) -> int:
@@ -244,7 +242,7 @@ def _one_run(
         notes=[note.text for note in notes.events if isinstance(note, Note)],
         death=death,
         core_dumped=bool(status and status.core),
-        failures=recorder.failures,
+        failures=tuple(recorder.failures),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from emu.elf import Elf, ElfError
@@ -61,7 +60,7 @@ def examine(task: Task, info: SigInfo) -> Death:
         instruction=text if info.sig != SIGABRT else "",
         code_bytes=raw,
         remedy=remedy if info.sig == SIGILL else "",
-        registers=asdict(regs),
+        registers=regs.as_dict(),
         backtrace=_backtrace(symbols, body, task),
     )
 

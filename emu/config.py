@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.config import KernelConfig, Mount
 
@@ -53,12 +52,8 @@ def parse_env(text: str) -> tuple[str, str]:
     return name, os.environ[name]
 
 
-@dataclass(frozen=True, slots=True)
-class RunConfig:
-    """What decides a run, besides the program and its input. Equal configurations give equal runs, byte for byte.
-
-    Whoever holds one knows that each value is usable: `__post_init__` raises ConfigError otherwise.
-    """
+class _Knobs(NamedTuple):
+    """The fields of RunConfig."""
 
     memory: int = 4 << 30  # bytes of guest RAM; backed lazily
     seed: int = 0  # AT_RANDOM, getrandom(2), /dev/urandom
@@ -77,13 +72,26 @@ class RunConfig:
     native: bool | None = None  # None: the C hooks if they are there; False: never; True: or fail
     trace: str = "none"  # as after strace's `-e trace=`
     argv0: str | None = None
-    page_faults: bool = field(default=False)  # record PageFault events too
+    page_faults: bool = False  # record PageFault events too
 
-    def __post_init__(self) -> None:
-        self._check_machine()
-        self._check_guest()
-        self._check_limits()
-        _ = self.filter
+
+class RunConfig(_Knobs):
+    """What decides a run, besides the program and its input. Equal configurations give equal runs, byte for byte.
+
+    Whoever holds one knows that each value is usable: making one raises ConfigError otherwise.
+    """
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:  # the signature is that of _Knobs
+
+        def __new__(cls, *args, **named):
+            self = super().__new__(cls, *args, **named)
+            self._check_machine()
+            self._check_guest()
+            self._check_limits()
+            _ = self.filter
+            return self
 
     def _check_machine(self) -> None:
         if not MIN_MEMORY <= self.memory <= MAX_MEMORY:

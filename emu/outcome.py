@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Counters:
+class Counters(NamedTuple):
     """What a run cost the guest. Bytes unless the name says otherwise; taken when the guest ended, before its memory
     was given back."""
 
     instructions: int = 0
-    faults: dict[str, int] = field(default_factory=dict)  # page faults by kind, as Linux and mm/fault.py name them
+    faults: Mapping[str, int] = MappingProxyType({})  # page faults by kind, as Linux and mm/fault.py name them
     minor_faults: int = 0
     major_faults: int = 0
     rss: int = 0
@@ -37,8 +37,7 @@ class Call(NamedTuple):
     how: str
 
 
-@dataclass(frozen=True, slots=True)
-class Death:
+class Death(NamedTuple):
     """Why a signal killed the guest, and where it stood."""
 
     sig: int

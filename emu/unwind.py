@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from typing import NamedTuple
 
 from emu import flow
@@ -158,5 +157,4 @@ class Unwinder:
 
 def dwarf_registers(regs: Regs) -> list[int]:
     """Regs in DWARF's order."""
-    named = {field.name: getattr(regs, field.name) for field in fields(regs)}
-    return [named[name] for name in frames.REGISTERS]
+    return [getattr(regs, name) for name in frames.REGISTERS]

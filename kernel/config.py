@@ -1,10 +1,11 @@
 """KernelConfig: everything about the simulated machine that is decided before it boots. Frozen; no hidden inputs."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(NamedTuple):
     """A host folder (or file) shown to the guest at `guest`; nothing outside it is reachable."""
 
     host: str
@@ -13,8 +14,7 @@ class Mount:
     noexec: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class KernelConfig:
+class KernelConfig(NamedTuple):
     ram_bytes: int = 4 << 30
     seed: int = 0  # AT_RANDOM, getrandom, /dev/urandom
     aslr: int | None = None  # None: off (as `setarch -R`); else a seed
@@ -37,4 +37,4 @@ class KernelConfig:
     hwcap2: int = 2  # AT_HWCAP2: HWCAP2_FSGSBASE
     interactive: bool = False  # streams that are host terminals answer TCGETS and TIOCGWINSZ
     mounts: tuple[Mount, ...] = ()
-    rlimits: dict[str, tuple[int, int]] = field(default_factory=dict)  # name without RLIMIT_ → (soft, hard)
+    rlimits: Mapping[str, tuple[int, int]] = MappingProxyType({})  # name without RLIMIT_ → (soft, hard)

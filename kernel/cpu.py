@@ -5,7 +5,6 @@ The kernel never imports an emulator. `emu.cpu.engine.UnicornCpu` keeps this con
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import NamedTuple, Protocol
 
@@ -58,28 +57,50 @@ class Trap(NamedTuple):
     error: int = 0  # the error code the CPU pushed, where known (#GP selector, #PF bits)
 
 
-@dataclass(slots=True)
 class Regs:
     """The integer register file of one thread (struct user_regs_struct, less the segments)."""
 
-    rax: int = 0
-    rbx: int = 0
-    rcx: int = 0
-    rdx: int = 0
-    rsi: int = 0
-    rdi: int = 0
-    rbp: int = 0
-    rsp: int = 0
-    r8: int = 0
-    r9: int = 0
-    r10: int = 0
-    r11: int = 0
-    r12: int = 0
-    r13: int = 0
-    r14: int = 0
-    r15: int = 0
-    rip: int = 0
-    rflags: int = 0x202
+    __slots__ = (  # noqa: RUF023 - in the order of __init__
+        "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12",
+        "r13", "r14", "r15", "rip", "rflags",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        rax: int = 0, rbx: int = 0, rcx: int = 0, rdx: int = 0, rsi: int = 0, rdi: int = 0,
+        rbp: int = 0, rsp: int = 0, r8: int = 0, r9: int = 0, r10: int = 0, r11: int = 0,
+        r12: int = 0, r13: int = 0, r14: int = 0, r15: int = 0, rip: int = 0, rflags: int = 0x202,
+    ) -> None:  # fmt: skip
+        self.rax = rax
+        self.rbx = rbx
+        self.rcx = rcx
+        self.rdx = rdx
+        self.rsi = rsi
+        self.rdi = rdi
+        self.rbp = rbp
+        self.rsp = rsp
+        self.r8 = r8
+        self.r9 = r9
+        self.r10 = r10
+        self.r11 = r11
+        self.r12 = r12
+        self.r13 = r13
+        self.r14 = r14
+        self.r15 = r15
+        self.rip = rip
+        self.rflags = rflags
+
+    def as_dict(self) -> dict[str, int]:
+        """Name → value, in the order of the slots."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Regs) and self.as_dict() == other.as_dict()
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __repr__(self) -> str:
+        return f"Regs({', '.join(f'{name}={value:#x}' for name, value in self.as_dict().items())})"
 
 
 class FaultTable(NamedTuple):

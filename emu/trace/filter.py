@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from kernel.abi.nr import NAME, NR
 
@@ -90,11 +89,19 @@ PERCENT: dict[str, frozenset[str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
 class Filter:
     """A set of syscall names, all known. `everything` lets an unimplemented or unknown number through as well."""
 
-    names: frozenset[str]
+    __slots__ = ("names",)
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self.names = names
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Filter) and self.names == other.names
+
+    def __hash__(self) -> int:
+        return hash(self.names)
 
     @classmethod
     def parse(cls, expression: str) -> Filter:

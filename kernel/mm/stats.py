@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.mm import vma as vm
 from kernel.mm.mm import ANON, FILE, SHMEM, SWAP
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from kernel.mm.vma import Vma
 
 
-@dataclass(slots=True)
-class MmStats:
+class MmStats(NamedTuple):
     """The Vm and Rss lines of /proc/[pid]/status, and statm."""
 
     peak: int
@@ -56,22 +54,29 @@ def table_pages(mm: Mm) -> int:
     return len(table.leaves) + len(table.mids) + len(table.tops)
 
 
-@dataclass(slots=True)
 class VmaStats:
-    """The counts of /proc/[pid]/smaps, in pages; `pss` in units of 1/4096 page (bytes of a share)."""
+    """The counts of /proc/[pid]/smaps, in pages; `pss` in units of 1/4096 page (bytes of a share). All begin at 0."""
 
-    rss: int = 0
-    pss_bytes: int = 0
-    pss_dirty_bytes: int = 0
-    shared_clean: int = 0
-    shared_dirty: int = 0
-    private_clean: int = 0
-    private_dirty: int = 0
-    referenced: int = 0
-    anonymous: int = 0
-    lazyfree: int = 0
-    swap: int = 0
-    soft_dirty: int = 0
+    __slots__ = (
+        "anonymous", "lazyfree", "private_clean", "private_dirty", "pss_bytes", "pss_dirty_bytes",
+        "referenced", "rss", "shared_clean", "shared_dirty", "soft_dirty", "swap",
+    )  # fmt: skip
+    rss: int
+    pss_bytes: int
+    pss_dirty_bytes: int
+    shared_clean: int
+    shared_dirty: int
+    private_clean: int
+    private_dirty: int
+    referenced: int
+    anonymous: int
+    lazyfree: int
+    swap: int
+    soft_dirty: int
+
+    def __init__(self) -> None:
+        for name in self.__slots__:
+            setattr(self, name, 0)
 
 
 def vma_stats(mm: Mm, vma: Vma) -> VmaStats:
