@@ -105,18 +105,15 @@ def _outside(mm: Mm, va: int) -> str:
     after = mm.vmas.above(va)
     above = None if after is mm.vmas.tail else after
     below = None if after.prev is mm.vmas.head else after.prev
-    if above is not None and above.flags & GROWSDOWN and va >= above.start - mm.stack_guard_gap:
-        if below is not None and va - below.end < mm.stack_guard_gap and not below.flags & GROWSDOWN:
-            return f"in the stack's guard gap, {_size(above.start - va)} below the stack and {_size(va - below.end)} above {_what(mm, below)}"  # noqa: E501
-        return f"below the stack, {_size(above.start - va)} past its end: it may not grow so far (RLIMIT_STACK)"
+    if above is not None and above.flags & GROWSDOWN and above.end - va <= mm.limits.soft("STACK") + NEAR:
+        return _below_stack(mm, below, above, va)
     heap_end = -(-mm.brk // 4096) * 4096
     if mm.brk > mm.start_brk and heap_end <= va < heap_end + NEAR and (above is None or va < above.start):
         return f"{_size(va - mm.brk)} past the heap's break 0x{mm.brk:x}, no man's land ends at 0x{heap_end:x}"
-    if above is not None and above.flags & GROWSDOWN and above.end - va <= mm.limits.soft("STACK") + NEAR:
-        return f"{_size(above.start - va)} below the stack"
     hints = []
     if below is not None and va - below.end < NEAR:
-        hints.append(f"{_size(va - below.end)} past the end of {_what(mm, below)} ({below.start:x}-{below.end:x})")
+        how = f"{_size(va - below.end)} past" if va > below.end else "right behind"
+        hints.append(f"{how} the end of {_what(mm, below)} ({below.start:x}-{below.end:x})")
     if above is not None and above.start - va < NEAR:
         hints.append(f"{_size(above.start - va)} before {_what(mm, above)} ({above.start:x}-{above.end:x})")
     if hints:
@@ -124,3 +121,13 @@ def _outside(mm: Mm, va: int) -> str:
     lo = f"0x{below.end:x}" if below is not None else "0"
     hi = f"0x{above.start:x}" if above is not None else f"0x{TASK_SIZE:x}"
     return f"nothing is mapped there (hole from {lo} to {hi})"
+
+
+def _below_stack(mm: Mm, below: Vma | None, stack: Vma, va: int) -> str:
+    where = f"{_size(stack.start - va)} below the stack"
+    if below is not None and va - below.end < mm.stack_guard_gap and not below.flags & GROWSDOWN:
+        return f"in the stack's guard gap, {where} and {_size(va - below.end)} above {_what(mm, below)}"
+    limit = mm.limits.soft("STACK")
+    if stack.end - (va & -4096) > limit:
+        return f"{where}, which may grow to {_size(limit)} (RLIMIT_STACK): a stack overflow"
+    return where

@@ -5,8 +5,7 @@ Pages all come from node 0 so far: this is where a fault's node is to be chosen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.abi.errno import EFAULT, EINVAL, ENOENT, EOPNOTSUPP, LinuxError
 from kernel.abi.mman import Mpol, MpolMode
@@ -19,8 +18,7 @@ MODE_FLAGS = MpolMode.STATIC_NODES | MpolMode.RELATIVE_NODES | MpolMode.NUMA_BAL
 USER_NODES = MpolMode.STATIC_NODES | MpolMode.RELATIVE_NODES  # with these, the mask as given is kept and shown
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """One policy, as it is in force: equal policies merge VMAs. `nodes` is a bit mask of node numbers; `given` is the
     mask as it was given where its flags ask to remember it, else 0. `home` is -1 without one."""
 
@@ -78,19 +76,22 @@ def _relative(given: int, online: int) -> int:
 
 
 def mbind(mm: Mm, start: int, end: int, policy: Policy | None) -> None:
-    """Give [start, end) a policy. Raises LinuxError: EFAULT at a hole, with no effect; ENOMEM."""
+    """Give [start, end) a policy. Raises LinuxError: EFAULT at a hole, with no effect (the default policy, None, may
+    be given across holes, if anything is mapped); ENOMEM."""
+    vmas = mm.vmas.overlapping(start, end)
     at = start
-    for vma in mm.vmas.overlapping(start, end):
-        if vma.start > at:
+    for vma in vmas:
+        if vma.start > at and policy is not None:
             break
         at = vma.end
-    if at < end:
+    if at < end and (policy is not None or not vmas):
         raise LinuxError(EFAULT, f"nothing is mapped at 0x{at:x}")
     at = start
     while at < end:
         found = mm.vmas.above(at)
+        at = max(at, found.start)
         stop = min(found.end, end)
-        if found.policy != policy:
+        if at < stop and found.policy != policy:
             modify(mm, found, at, stop, found.flags, policy)
         at = stop
 
@@ -107,7 +108,7 @@ def set_home_node(mm: Mm, start: int, end: int, node: int) -> None:
         if old.mode not in (Mpol.BIND, Mpol.PREFERRED_MANY):
             raise LinuxError(EOPNOTSUPP, "a home node is for MPOL_BIND and MPOL_PREFERRED_MANY")
         found = mm.vmas.above(at)
-        modify(mm, found, at, stop, found.flags, replace(old, home=node))
+        modify(mm, found, at, stop, found.flags, old._replace(home=node))
         done = True
     if not done:
         raise LinuxError(ENOENT, "no mapping in the range has a policy")

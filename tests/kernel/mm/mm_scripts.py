@@ -154,7 +154,7 @@ class Writer:
             if rng.random() < 0.05:
                 offset = rng.choice([1, 1 << 62, 1 << 63])
             size = min(self.size(), 1 << 40)
-            self.call("mmap", self.va(), size, prot, flags, rng.choice([fd] * 12 + [0, 9]), offset)
+            self.call("mmap", self.va(), size, prot, flags, rng.choice([fd] * 12 + [9]), offset)
         elif which == 5:
             self.call("ftruncate", fd, rng.choice([0, 1, 100, 4096, 5000, 8192, 20000, 40000]))
         elif which == 6:
