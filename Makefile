@@ -22,7 +22,7 @@ test: $(READY) packages native ## lint and every test, the second even where the
 lint: $(READY) ## ruff, mypy --strict, import contracts
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/lint-imports --no-logo --no-timings
+	$(VENV)/bin/lint-imports --no-logo
 
 bench: guests ## the speed table: native, qemu-x86_64, strace, stock Unicorn, heapscope
 	@$(PY) -m tests.bench $(BENCH_ARGS)
