@@ -1,7 +1,5 @@
 """`python -m emu` is the command `heapscope`."""
 
-import sys
+from emu.cli import entry
 
-from emu.cli import main
-
-sys.exit(main())
+entry()

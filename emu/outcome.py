@@ -1,7 +1,5 @@
 """What a run left behind, as plain values: counters, and the facts of a death. No machine is needed to read them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
