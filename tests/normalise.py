@@ -29,7 +29,7 @@ from dataclasses import dataclass
 
 STACK = range(0x7FFF_F800_0000, 0x7FFF_FFFF_F000)
 IMAGES = (range(0x5555_5555_4000, 0x5655_5555_4000), range(0x7FFF_F000_0000, 0x7FFF_F7FF_F000))  # static-pie, by kernel
-HEAP_ROOM = 1 << 30
+HEAP_ROOM = 64 << 20
 VDSO = {"clock_gettime", "gettimeofday", "time", "getcpu", "clock_getres"}
 CPU_CLOCKS = re.compile(r"CLOCK_(PROCESS|THREAD)_CPUTIME_ID")
 ADDRESS = re.compile(r"\b0x[0-9a-f]{5,16}\b")

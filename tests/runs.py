@@ -158,14 +158,28 @@ def any_guest(guest: toolchain.Guest) -> bool:
     return True
 
 
+KNOWN_GAPS = {
+    ("task/fp_faults", "sse"): "Unicorn never raises #XM: an unmasked SSE exception goes unnoticed",
+    ("task/port_io", ""): "Unicorn lets user code use I/O ports: `in` and `out` do not fault",
+}
+
+
 def cases(of: Callable[[toolchain.Guest], bool] = any_guest) -> list[Any]:
-    """pytest parameters (name, kind, case): every guest that `of` holds for, in each of its kinds, each run of it."""
+    """pytest parameters (name, kind, case): every guest that `of` holds for, in each of its kinds, each run of it.
+    What we are known to get wrong must fail, so that it is noticed when it no longer does."""
     return [
-        pytest.param(
-            guest.name, kind, case, id="-".join(filter(None, (guest.name, kind, case.label.replace(" ", ",")[:40])))
-        )
+        pytest.param(guest.name, kind, case, id=_id(guest.name, kind, case.label), marks=_marks(guest.name, case.label))
         for guest in toolchain.guests()
         if of(guest)
         for kind in guest.kinds
         for case in guest.cases
     ]
+
+
+def _id(name: str, kind: str, label: str) -> str:
+    return "-".join(filter(None, (name, kind, label.replace(" ", ",")[:40])))
+
+
+def _marks(name: str, label: str) -> list[pytest.MarkDecorator]:
+    gap = KNOWN_GAPS.get((name, label))
+    return [pytest.mark.xfail(reason=gap, strict=True)] if gap else []

@@ -127,7 +127,7 @@ class Tools:
             "native": [elf, *argv],
             "qemu-x86_64": [self.qemu or "", elf, *argv],
             "strace": [self.strace or "", *strace, elf, *argv],
-            "stock unicorn": [sys.executable, str(STOCK), elf, *argv],
+            "stock unicorn": [sys.executable if STOCK.exists() else "", str(STOCK), elf, *argv],
             "heapscope": [*OURS, "-q", elf, *argv],
             "traced": [*OURS, "-o", trace, elf, *argv],
         }
