@@ -6,7 +6,7 @@ from collections.abc import Callable
 from ctypes import c_size_t, c_uint64
 
 from emu import native as accelerator
-from emu.cpu import access, decode, interrupts, vmcb, walk
+from emu.cpu import decode, interrupts, vmcb, walk
 from emu.cpu import libunicorn as u
 from emu.cpu.cpuid import cpuid
 from emu.cpu.emulator import NOWHERE, the_emulator
@@ -19,6 +19,7 @@ from kernel.mm.ram import Ram
 
 MASK = (1 << 64) - 1
 SLICE = 10_000_000  # instructions between two looks of the host at its signals and limits
+FLUSH_EVERY = 100_000_000  # instructions between two flushes of the TLB, at the end of a slice
 
 _READ, _WRITE, _FETCH = Access.READ, Access.WRITE, Access.FETCH
 _SYSCALL, _DEADLINE, _SLICE = Trap(TrapKind.SYSCALL), Trap(TrapKind.DEADLINE), Trap(TrapKind.SLICE)
@@ -54,6 +55,7 @@ class UnicornCpu:
         self._error: BaseException | None = None
         self._new_regs: Regs | None = None  # set by write_regs inside a syscall, applied when the CPU has stopped
         self._stop_asked = False
+        self._flush_at = FLUSH_EVERY
         self._stale = self._stale_tlb = self._stale_code = False
         self._edge: tuple[int, int] | None = None  # the block at which the limit stopped the CPU
         self._plan: list[int] = []  # on the way to an exact count: instructions to execute, and where to stop
@@ -137,6 +139,9 @@ class UnicornCpu:
         code = self._read_code(address, size)
         starts = decode.starts(code)
         if left >= len(starts):
+            if self._blocks.total >= self._flush_at:  # the TLB grows and shrinks only when it is flushed
+                self._flush_at = self._blocks.total + FLUSH_EVERY
+                self.flush_tlb()
             return _SLICE
         if left == 0:
             return _DEADLINE
@@ -301,6 +306,8 @@ class UnicornCpu:
 
     def _fault_code(self, rip: int, va: int) -> int:
         """The error code of a page fault, found out from the instruction where Unicorn does not show it."""
+        from emu.cpu import access
+
         present = walk.translate(self._words, self._cr3.values[0], va) is not None
         return access.error_code(self._read_code(rip, decode.LONGEST), self.read_regs(), va, present)
 

@@ -7,11 +7,10 @@ asked where its library lies, so its Python code is not imported.
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import os
 import sys
 from ctypes import CFUNCTYPE, POINTER, c_int, c_size_t, c_uint32, c_uint64, c_void_p
-from pathlib import Path
+from importlib.machinery import PathFinder
 
 ARCH_X86, MODE_64, PROT_ALL = 4, 1 << 3, 7
 CPU_EPYC_ROME = 37  # a model with SVM
@@ -63,21 +62,21 @@ class UnicornError(RuntimeError):
     """Unicorn refused a call: a bug of ours, or a library that is not the version this was written for."""
 
 
-def library_path() -> Path:
+def library_path() -> str:
     """Where the unicorn package keeps its shared library; LIBUNICORN_PATH names another folder (as its own binding)."""
     name = {"darwin": "libunicorn.2.dylib", "win32": "unicorn.dll"}.get(sys.platform, "libunicorn.so.2")
     override = os.environ.get("LIBUNICORN_PATH")
     if override:
-        return Path(override) / name
-    spec = importlib.util.find_spec("unicorn")
+        return os.path.join(override, name)
+    spec = PathFinder.find_spec("unicorn")
     if spec is None or not spec.submodule_search_locations:
         raise ImportError("the unicorn package is not installed: pip install unicorn==2.1.4")
-    return Path(spec.submodule_search_locations[0]) / "lib" / name
+    return os.path.join(spec.submodule_search_locations[0], "lib", name)
 
 
 def load() -> ctypes.PyDLL:
     """The library, prototypes set. A PyDLL: the GIL is kept, as calls are short and emulation comes back in slices."""
-    lib = ctypes.PyDLL(str(library_path()))
+    lib = ctypes.PyDLL(library_path())
     uc, ptr = c_void_p, c_void_p
     prototypes = {
         "uc_open": (c_int, c_int, POINTER(c_void_p)),

@@ -59,13 +59,11 @@ class NativeBlocks:
             "on_interrupt": native.OnInterrupt(on_interrupt),
             "on_syscall": native.OnSyscall(on_syscall),
         }
-        self._state = state = native.State.in_dll(lib, "hs")
-        ctypes.memset(ctypes.addressof(state), 0, ctypes.sizeof(state))
+        self._state = state = lib.hs_init().contents
         for name, value in fields.items():
             setattr(state, name, value)
         self._callbacks = fields  # live as long as the hooks
         self._words = memoryview(state).cast("B").cast("q")
-        lib.hs_init()
         self.user_data = ctypes.addressof(state)
         self.block_callback = ctypes.cast(lib.hs_on_block, ctypes.c_void_p)
         self.edge_callback = ctypes.cast(lib.hs_on_edge, ctypes.c_void_p)

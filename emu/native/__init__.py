@@ -10,8 +10,9 @@ import functools
 import os
 import sys
 from ctypes import CFUNCTYPE, c_int, c_int64, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
-from pathlib import Path
 from typing import Any
+
+from emu.native import place
 
 MAP_BITS, BLOCKS = 14, 1 << 20
 
@@ -27,7 +28,7 @@ class Block(ctypes.Structure):
 
 
 class State(ctypes.Structure):
-    """hs_state: one in the library, as `hs`. Whoever fills it keeps what it points to."""
+    """hs_state: the library has one, see hs_init. Whoever fills it keeps what it points to."""
 
     _fields_ = (
         ("left", c_int64),
@@ -71,11 +72,11 @@ class State(ctypes.Structure):
     )
 
 
-def load(path: Path) -> Any:
+def load(path: str) -> Any:
     """The shared object at `path`, prototypes set. Hooks are taken as addresses: Unicorn calls them, not we."""
-    lib = ctypes.PyDLL(str(path))
+    lib = ctypes.PyDLL(path)
     prototypes: dict[str, tuple[Any, ...]] = {
-        "hs_init": (None,),
+        "hs_init": (ctypes.POINTER(State),),
         "hs_settle": (c_int64, c_uint64),
         "hs_here": (c_int64, c_uint64),
         "hs_forget": (None,),
@@ -93,13 +94,12 @@ def library() -> Any | None:
     """The accelerator, built if it must be and can be; None where it cannot, which is said once on stderr."""
     if os.environ.get("HEAPSCOPE_NATIVE") == "0":
         return None
-    from emu.native import build
+    path, reason = place.find(), ""
+    if not path:
+        from emu.native.build import build
 
-    path = build.find()
-    reason = ""
-    if path is None:
-        path, reason = build.build(zig=False)  # zig's first compilation takes half a minute: `make native`
-    if path is not None:
+        path, reason = build(zig=False)  # zig's first compilation takes half a minute: `make native`
+    if path:
         try:
             return load(path)
         except (OSError, AttributeError) as error:

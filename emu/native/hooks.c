@@ -3,6 +3,9 @@
 #include "hooks.h"
 
 #include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #if defined(_WIN32)
 #define EXPORT __declspec(dllexport)
@@ -135,8 +138,8 @@ static size_t length_at(const hs_state *s, const uint8_t *code, size_t end, size
 
 /* --- counting ------------------------------------------------------------------------------------------------------ */
 
-EXPORT hs_state hs; /* one, as there is one Uc: translated code names it by address */
-#define S (&hs)
+static hs_state *S; /* one, as there is one Uc */
+static int near;    /* its address fits in 31 bits */
 
 /* The instructions of [address, address + size) that begin at rip or after it. */
 static uint64_t count_from(uint64_t address, uint64_t size, uint64_t rip)
@@ -212,7 +215,7 @@ static void hs_over(void)
  * Where it is just that, the first part is replaced by what hs_on_block does for this block, 15 times cheaper; it goes on
  * at ra only when `left` is below 0, which is also how a stop is asked for:
  *
- *   movabs rax, &hs | sub qword [rax], count | mov dword [rax + 8], index | jns end | call [rax + 16] | nops
+ *   mov eax, S | sub qword [rax], count | mov dword [rax + 8], index | jns end | call [rax + 16] | nops
  */
 static int is_call(const uint8_t *ra, int length, void *target)
 {
@@ -243,7 +246,7 @@ static int is_load(const uint8_t *end, int low, uint64_t value)
 static void patch(uint8_t *ra, void *uc, uint32_t index, void *hook)
 {
     const hs_block *b = &S->blocks[index];
-    if ((uint64_t)(uintptr_t)ra < S->code + 64 || (uint64_t)(uintptr_t)ra + 64 > S->code_end)
+    if (!near || (uint64_t)(uintptr_t)ra < S->code + 64 || (uint64_t)(uintptr_t)ra + 64 > S->code_end)
         return;
     uint8_t *p = ra - (ra[-6] == 0xFF && ra[-5] == 0x15 ? 6 : 5), *end = ra;
     if (!is_call(ra, (int)(ra - p), hook))
@@ -265,13 +268,14 @@ static void patch(uint8_t *ra, void *uc, uint32_t index, void *hook)
     end += end[2] == 0xE8 ? 7 : end[2] == 0xFF && end[3] == 0x15 ? 8 : 0;
     if (end[-7] != 0x33 && end[-8] != 0x33)
         return;
-    uint8_t code[29] = {0x48, 0xB8, 0, 0, 0, 0, 0, 0, 0, 0, 0x48, 0x81, 0x28, 0, 0, 0, 0, 0xC7, 0x40, 8, 0, 0, 0, 0, 0x79, 0, 0xFF, 0x50, 16};
-    if (ra - p < (int)sizeof code || end - p - 26 > 127)
+    uint8_t code[24] = {0xB8, [5] = 0x48, 0x81, 0x28, [12] = 0xC7, 0x40, 8, [19] = 0x79, [21] = 0xFF, 0x50, 16};
+    uint32_t at = (uint32_t)(uintptr_t)S, count = b->count;
+    if (ra - p < (int)sizeof code || end - p - 21 > 127)
         return;
-    memcpy(code + 2, (uint64_t[]){(uint64_t)(uintptr_t)S}, 8);
-    memcpy(code + 13, (uint32_t[]){b->count}, 4);
-    memcpy(code + 20, &index, 4);
-    code[25] = (uint8_t)(end - p - 26);
+    memcpy(code + 1, &at, 4);
+    memcpy(code + 8, &count, 4);
+    memcpy(code + 15, &index, 4);
+    code[20] = (uint8_t)(end - p - 21);
     memset(p, 0x90, (size_t)(ra - p));
     memcpy(p, code, sizeof code);
     S->patched++;
@@ -338,7 +342,22 @@ EXPORT void hs_dropped(void)
     S->last = 0;
 }
 
-EXPORT void hs_init(void) { S->over = hs_over; }
+/* The state, all zero but for `over`. It lies where translated code can name it in 32 bits; else there is no patching. */
+EXPORT hs_state *hs_init(void)
+{
+    static hs_state fallback;
+#if defined(__x86_64__) && defined(__linux__)
+    if (!S) {
+        S = mmap(NULL, sizeof *S, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+        near = S != MAP_FAILED;
+    }
+#endif
+    if (!near)
+        S = &fallback;
+    memset(S, 0, sizeof *S);
+    S->over = hs_over;
+    return S;
+}
 
 /* For tests: as decode.length. */
 EXPORT uint64_t hs_length(const uint8_t *code, uint64_t n, uint64_t at) { return length_at(S, code, n, at); }
@@ -407,8 +426,9 @@ EXPORT void hs_on_interrupt(void *uc, uint32_t number, void *data)
     }
     if (number == PAGE_FAULT) {
         va = *S->fault_address;
-        if (++S->faults >= S->flush_at) {
-            S->flush_at *= 2;
+        if (++S->faults == S->flush_at) {
+            /* Its size doubles, if it is full. Not for ever: each translation of a block looks through all of it. */
+            S->flush_at = S->flush_at < HS_LAST_FLUSH ? S->flush_at * 2 : 0;
             S->ctl(uc, CTL_TLB_FLUSH);
         }
         if (S->error_code && fault_here(va, error))

@@ -8,6 +8,8 @@
 #define HS_MAP_BITS 14        /* direct-mapped cache of blocks that are counted by a call */
 #define HS_BLOCKS (1u << 20) /* blocks known at one time: 16 MiB, touched as used */
 
+#define HS_LAST_FLUSH 65536   /* page faults after which the TLB is big enough */
+
 /* Flag bytes of the opcode tables; emu/cpu/decode.py owns them. */
 enum { HS_MODRM = 1, HS_IMM8 = 2, HS_IMM16 = 4, HS_IMMZ = 8, HS_IMMV = 16, HS_MOFFS = 32, HS_GROUP3 = 64, HS_PREFIX = 128 };
 
@@ -63,7 +65,7 @@ typedef struct {
     uint64_t *mm_counters, *frame_counters;
     uint32_t *refs, *free;
 
-    /* how the TLB is made to grow: flushed after so many faults, twice as many each time */
+    /* how the TLB is made to grow: flushed after so many page faults, then after twice as many */
     uint64_t faults, flush_at;
 } hs_state;
 
