@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 from kernel.abi.limits import PAGE_SHIFT, PAGE_SIZE
 from kernel.fs.dentry import full_name
-from kernel.mm.pte import ANON, HERE
-from kernel.mm.vma import SHARED
 
 if TYPE_CHECKING:
     from kernel.fs.dentry import Path
@@ -166,19 +164,11 @@ class PageCache:
 
     def zap(self, first: int, last: int | None, *, private: bool) -> None:
         """Unmap pages [first, last) wherever they are mapped; `private` copies too (truncation, not hole punching)."""
-        from kernel.mm.zap import zap_range
-
         for mm, vma in list(self.mappings.values()):
             start = max(vma.start, vma.start + (first - vma.pgoff << PAGE_SHIFT))
             end = vma.end if last is None else min(vma.end, vma.start + (last - vma.pgoff << PAGE_SHIFT))
-            if start >= end:
-                continue
-            if private or vma.flags & SHARED:
-                zap_range(mm, vma, start, end, guards=False)
-                continue
-            for va in range(start, end, PAGE_SIZE):
-                if mm.page_table.entry(va) & (HERE | ANON) == HERE:
-                    zap_range(mm, vma, va, va + PAGE_SIZE, guards=False)
+            if start < end:
+                mm.zap_mapped(start, end, private=private)
 
     def truncate(self, size: int) -> None:
         """Set the size. Pages past the end go, mappings of them with them; the tail of the last page is zeroed."""
