@@ -70,9 +70,14 @@ class PageCache:
 
     # for the file systems
     def add(self, index: int) -> int:
-        """Bring in an absent page; raises OutOfMemory (or ENOSPC, where the file system has a size)."""
+        """Bring in an absent page, as `absent` reads; raises OutOfMemory (or ENOSPC, where the file system has a
+        size)."""
         pfn = self.pages[index] = self.frames.alloc()
         return pfn
+
+    def absent(self, pos: int, n: int) -> bytes:
+        """What `n` bytes at `pos`, in pages that are not here, read as."""
+        return bytes(n)
 
     def dirtied(self, index: int) -> None:
         """The page is about to differ from its backing."""
@@ -94,7 +99,7 @@ class PageCache:
         if offset + n <= PAGE_SIZE:
             pfn = self.pages.get(index)
             if pfn is None:
-                return bytes(n)
+                return self.absent(pos, n)
             pa = (pfn << PAGE_SHIFT) + offset
             return bytes(self.ram[pa : pa + n])
         return self._gather(index, offset, n)
@@ -104,6 +109,7 @@ class PageCache:
         pages, ram = self.pages, self.ram
         pieces: list[memoryview | bytes] = []
         last = (offset + n - 1 >> PAGE_SHIFT) + index
+        pos = (index << PAGE_SHIFT) + offset
         while index <= last:
             pfn = pages.get(index)
             run = 1
@@ -115,11 +121,12 @@ class PageCache:
                     run += 1
             take = min((run << PAGE_SHIFT) - offset, n)
             if pfn is None:
-                pieces.append(bytes(take))
+                pieces.append(self.absent(pos, take))
             else:
                 pa = (pfn << PAGE_SHIFT) + offset
                 pieces.append(ram[pa : pa + take])
             n -= take
+            pos += take
             offset = 0
             index += run
         return b"".join(pieces)

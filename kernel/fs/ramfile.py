@@ -19,14 +19,31 @@ if TYPE_CHECKING:
 
 
 class RamPages(PageCache):
-    """The pages of a RamFile, charged to its file system."""
+    """The pages of a RamFile, charged to its file system. Those that are absent are holes, but for what `source` has:
+    the content a file was made with, which comes into frames as it is mapped (a program: most of it never does)."""
 
-    __slots__ = ("file",)
+    __slots__ = ("file", "source")
     shmem = True
 
     def __init__(self, file: RamFile) -> None:
         super().__init__(file.fs.ram, file.fs.frames, (0, file.fs.dev, file.ino))
         self.file = file
+        self.source = memoryview(b"")
+
+    def absent(self, pos: int, n: int) -> bytes:
+        return bytes(self.source[pos : pos + n]).ljust(n, b"\0") if self.source else bytes(n)
+
+    def seek(self, pos: int, data: bool) -> int | None:
+        if self.source:
+            return pos if data else self.size  # no holes
+        return super().seek(pos, data)
+
+    def bring_in(self) -> None:
+        """The file is about to be changed: all of `source` goes into frames."""
+        for index in range(-(-len(self.source) // PAGE_SIZE)):
+            if index not in self.pages:
+                self.add(index)
+        self.source = memoryview(b"")
 
     def add(self, index: int) -> int:
         fs = self.file.fs
@@ -34,6 +51,9 @@ class RamPages(PageCache):
             raise LinuxError(ENOSPC, f"the file system's {fs.capacity} pages are full (half of RAM, as tmpfs)")
         pfn = super().add(index)
         fs.used += 1
+        if self.source:
+            data = self.source[index << PAGE_SHIFT : index + 1 << PAGE_SHIFT]
+            self.ram[pfn << PAGE_SHIFT : (pfn << PAGE_SHIFT) + len(data)] = data
         return pfn
 
     def drop(self, first: int, last: int | None = None) -> None:
@@ -66,12 +86,15 @@ class RamFile(RamNode):
 
     @property
     def blocks(self) -> int:
-        return len(self.pages.pages) * (PAGE_SIZE // 512)
+        pages = self.pages
+        held = -(-len(pages.source) // PAGE_SIZE) if pages.source else len(pages.pages)
+        return held * (PAGE_SIZE // 512)
 
     def open(self, path: Path, flags: int) -> File:
         return RamOpen(path, flags)
 
     def truncate(self, dentry: Dentry, size: int) -> None:
+        self.pages.bring_in()
         self.pages.truncate(size)
         self.size = size
         self.touch()
@@ -98,6 +121,8 @@ class RamOpen(File):
         self.file = inode
         self.pages = inode.pages
         inode.opens += 1
+        if self.writable and inode.pages.source:
+            inode.pages.bring_in()
 
     def pread(self, n: int, pos: int) -> bytes:
         if not self.flags & Open.NOATIME and not self.path.mount.readonly:

@@ -147,12 +147,12 @@ class Vfs:
         return child
 
     def write_file(self, name: bytes, content: bytes, mode: int = 0o644) -> Path:
-        """A file in memory, root's; its directories are made."""
+        """A file in memory, root's, whose content comes into frames as it is used; its directories are made."""
         directory, _, last = name.rpartition(b"/")
         parent = self.make_dirs(directory)
         inode = RamFile(self.tmpfs, S_IFREG | mode)
-        inode.pages.write(content, 0)
-        inode.size = inode.pages.size
+        inode.pages.source = memoryview(content)
+        inode.pages.size = inode.size = len(content)
         child = make_at(parent.dentry, last, inode)
         return Path(parent.mount, child)
 

@@ -152,7 +152,8 @@ def test_nothing_is_made_removed_or_changed_there() -> None:
     guest = Files(uid=0, gid=0)
     for args, errno in (
         (("mkdir", "/proc/x", 0o755), ENOENT), (("unlink", "/proc/cpuinfo"), EPERM),
-        (("rmdir", "/proc/self/fd"), EPERM),        (("chmod", "/proc/self/maps", 0o600), EPERM), (("open", "/proc/x", Open.CREAT, 0o600), ENOENT),
+        (("rmdir", "/proc/self/fd"), EPERM),
+        (("chmod", "/proc/self/maps", 0o600), EPERM), (("open", "/proc/x", Open.CREAT, 0o600), ENOENT),
         (("open", "/sys/x", Open.CREAT, 0o600), EACCES), (("mkdir", "/sys/x", 0o755), EPERM),
         (("open", "/proc/7", 0), ENOENT),
     ):  # fmt: skip
