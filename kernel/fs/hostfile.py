@@ -177,6 +177,9 @@ class HostOpen(File):
     def sync(self) -> None:
         if self.host.pages is not None:
             self.host.pages.write_back()
+        if self.writable:
+            with translating():
+                os.fsync(self.fd)
 
     def flush(self) -> None:
         """close(2) is where a mapping's stores reach the host at the latest, if it is the last."""
