@@ -17,6 +17,11 @@ PREFIX = 128
 
 LONGEST = 15
 
+# Instructions that Unicorn executes and this machine does not have: added to the length, the exception they raise.
+UNDEFINED, FORBIDDEN = 6 << 8, 13 << 8  # #UD, #GP
+LENGTH = 255
+BMI = {2: (0xF2, 0xF3, 0xF5, 0xF6, 0xF7), 3: (0xF0,)}  # the VEX opcodes of general registers, by opcode map
+
 
 def _fill(table: bytearray, flags: int, *opcodes: int | range) -> None:
     for item in opcodes:
@@ -62,10 +67,11 @@ TWO_BYTE = _two_byte()
 
 
 def length(code: bytes, at: int) -> int:
-    """The length of the instruction at `code[at:]`. Past the end of `code`, and for opcodes that end a block: any."""
+    """The length of the instruction at `code[at:]`, with UNDEFINED or FORBIDDEN added. Past the end of `code`, and for
+    opcodes that Unicorn ends a block at: any."""
     i, end = at, len(code)
     operand16 = address32 = wide = False
-    last_mandatory = 0
+    mandatory = 0
     while i < end and ONE_BYTE[code[i]] & PREFIX:
         byte = code[i]
         wide = byte & 0xF8 == 0x48  # a REX counts only where it is the last prefix
@@ -74,31 +80,38 @@ def length(code: bytes, at: int) -> int:
         elif byte == 0x67:
             address32 = True
         elif byte in (0xF2, 0xF3):
-            last_mandatory = byte
+            mandatory = byte
         i += 1
-    if i + 1 >= end:
+    if i >= end:
         return LONGEST
     opcode = code[i]
+    following = code[i + 1] if i + 1 < end else 0
     i += 1
     flags = ONE_BYTE[opcode]
+    absent = 0
     if opcode == 0x0F:
-        opcode = code[i]
         i += 1
-        if opcode in (0x38, 0x3A):
-            flags = MODRM if opcode == 0x38 else MODRM | IMM8
+        if following in (0x38, 0x3A):
+            flags = MODRM if following == 0x38 else MODRM | IMM8
             i += 1
         else:
-            flags = TWO_BYTE[opcode]
-            if opcode == 0x78 and (operand16 or last_mandatory == 0xF2):
+            flags = TWO_BYTE[following]
+            if following == 0x78 and (operand16 or mandatory == 0xF2):
                 i += 2  # extrq, insertq
-    elif opcode in (0xC4, 0xC5):  # VEX
-        table = 1 if opcode == 0xC5 else code[i] & 31
+            elif following == 0xC7 and i < end and code[i] >= 0xF0:
+                absent = UNDEFINED  # rdrand, rdseed, rdpid
+    elif opcode in (0xC4, 0xC5):  # VEX: Unicorn takes it for SSE
+        table = 1 if opcode == 0xC5 else following & 31
         i += 1 if opcode == 0xC5 else 2
-        if i >= end:
-            return LONGEST
-        flags = TWO_BYTE[code[i]] if table == 1 else MODRM | (IMM8 if table == 3 else 0)
+        vex = code[i] if i < end else 0
+        flags = TWO_BYTE[vex] if table == 1 else MODRM | (IMM8 if table == 3 else 0)
+        absent = 0 if vex in BMI.get(table, ()) else UNDEFINED
         i += 1
-    return _operands(code, i, flags, operand16 and not wide, address32, wide) - at
+    elif opcode & 0xFC == 0x6C or opcode & 0xF4 == 0xE4:
+        absent = FORBIDDEN  # in, out, ins, outs
+    elif opcode == 0x8F and following & 0x38:
+        absent = UNDEFINED  # XOP
+    return _operands(code, i, flags, operand16 and not wide, address32, wide) - at | absent
 
 
 def _operands(code: bytes, i: int, flags: int, operand16: bool, address32: bool, wide: bool) -> int:
@@ -135,5 +148,16 @@ def starts(code: bytes) -> list[int]:
     at = 0
     while at < len(code):
         offsets.append(at)
-        at += length(code, at)
+        at += length(code, at) & LENGTH
     return offsets
+
+
+def first_absent(code: bytes) -> tuple[int, int] | None:
+    """The index of the first instruction of a block that this machine lacks, and the vector it raises; None: none."""
+    at = index = 0
+    while at < len(code):
+        step = length(code, at)
+        if step > LENGTH:
+            return index, step >> 8
+        at, index = at + step, index + 1
+    return None

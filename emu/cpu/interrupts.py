@@ -27,6 +27,7 @@ _UNDEFINED_EXITS = {0x180, vmcb.VMMCALL, 0x182, 0x183, 0x184, 0x185, 0x186, vmcb
 # SVM's (EFER.SVME is off under Linux), and sysenter and sysexit (AMD has none in long mode).
 _SVM = {b"\x0f\x01" + bytes([third]) for third in range(0xD8, 0xE0)}
 _SYSENTER = {b"\x0f\x34", b"\x0f\x35"}
+_XSETBV = b"\x0f\x01\xd1"  # without OSXSAVE
 
 
 def meaning(number: int, code: bytes, error: int) -> Meaning:
@@ -38,12 +39,14 @@ def meaning(number: int, code: bytes, error: int) -> Meaning:
     bare = code[skip:]
     if number == vmcb.SWINT:
         return _software(bare, skip)
-    if number == vmcb.ICEBP:
-        return Meaning(Vector.DB, 0, skip + 1)
+    if number == vmcb.RDPMC:
+        return Meaning(Vector.GP)
     if number in _UNDEFINED_EXITS:
         return UNDEFINED
     vector = number - vmcb.EXCEPTION
-    if vector == Vector.GP and (bare[:3] in _SVM or bare[:2] in _SYSENTER):
+    if vector == Vector.UD and bare[:1] == b"\xf1":  # int1, which Unicorn lacks
+        return Meaning(Vector.DB, 0, skip + 1)
+    if vector == Vector.GP and (bare[:3] in _SVM or bare[:3] == _XSETBV or bare[:2] in _SYSENTER):
         return UNDEFINED
     if 0 <= vector < 32:
         return Meaning(vector, error)

@@ -13,7 +13,7 @@ EXITINFO2_WORD = (VMCB + 0x80) >> 3  # the faulting address of an intercepted #P
 
 # Unicorn's interrupt number is 0x100 + the AMD exit code of an intercept; plain numbers are software interrupts.
 EXIT = 0x100
-EXCEPTION, SWINT, ICEBP, VMMCALL, MONITOR, MWAIT = 0x140, 0x175, 0x17D, 0x181, 0x18A, 0x18B
+EXCEPTION, RDPMC, SWINT, VMMCALL, MONITOR, MWAIT = 0x140, 0x16F, 0x175, 0x181, 0x18A, 0x18B
 PAGE_FAULT = EXCEPTION + 14
 
 EFER_MSR, HSAVE_MSR = 0xC0000080, 0xC0010117
@@ -28,7 +28,7 @@ VMRUN = b"\x0f\x01\xd8"
 def _intercepts() -> int:
     """Intercept bits, from exit code 0x60 on. VMRUN is required; the others Unicorn would ignore, or halt at."""
     bits = 0
-    for exit_code in (SWINT, ICEBP, 0x180, VMMCALL, 0x182, 0x183, 0x184, 0x185, 0x186, MONITOR, MWAIT):
+    for exit_code in (RDPMC, SWINT, 0x180, VMMCALL, 0x182, 0x183, 0x184, 0x185, 0x186, MONITOR, MWAIT):
         bits |= 1 << (exit_code - EXIT - 0x60)
     return bits
 
