@@ -245,7 +245,7 @@ def test_slices_come_and_change_nothing(kind: bool) -> None:
     bare = Bare(kind, slice_insns=1000)
     bare.map(CODE, b"\xff\xc9\x75\xfc" + EXIT)  # dec ecx; jnz
     bare.start(rcx=10_000)
-    kinds = []
+    kinds: list[TrapKind] = []
     while not kinds or kinds[-1] is TrapKind.SLICE:
         kinds.append(bare.cpu.run(bare).kind)
     assert kinds.count(TrapKind.SLICE) >= 19

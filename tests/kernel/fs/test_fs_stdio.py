@@ -56,7 +56,7 @@ def test_bytes_go_through(user: Files) -> None:
     assert user.read(0, 50) == b""
     assert user.write(1, b"answer") == 6
     assert user.write(2, b"complaint") == 9
-    assert (user.stdout.written, user.stderr.written) == (b"answer", b"complaint")
+    assert [bytes(user.stdout.written), bytes(user.stderr.written)] == [b"answer", b"complaint"]
 
 
 def test_a_read_that_faults_loses_nothing(user: Files) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -90,7 +91,12 @@ def test_a_change_closes_the_windows_of_the_fault_paths() -> None:
     vmas = VmaSet()
     vma = Vma(PAGE, 2 * PAGE, 3)
     vmas.insert(vma)
-    for change in (lambda: vmas.resize(vma, PAGE, 3 * PAGE), lambda: vmas.reflag(vma, 1), lambda: vmas.remove(vma)):
+    changes: list[Callable[[], object]] = [
+        lambda: vmas.resize(vma, PAGE, 3 * PAGE),
+        lambda: vmas.reflag(vma, 1),
+        lambda: vmas.remove(vma),
+    ]
+    for change in changes:
         vmas.recent = vma
         vmas.window[0], vmas.window[1] = vma.start, vma.end
         change()
