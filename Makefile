@@ -24,7 +24,7 @@ lint: $(READY) ## ruff, mypy --strict, import contracts
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-logo
 
-bench: guests ## the speed table: native, qemu-x86_64, strace, stock Unicorn, heapscope
+bench: $(READY) packages native ## the speed table: native, qemu-x86_64, strace, stock Unicorn, heapscope
 	@$(PY) -m tests.bench $(BENCH_ARGS)
 
 guests: $(READY) packages native ## build every program under guest/
