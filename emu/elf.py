@@ -2,6 +2,11 @@
 
 The kernel's loader is another reader, with execve(2)'s rules. This one is for looking: it takes what is well-formed and
 leaves out what is not, as `readelf` does. Source: the System V ABI, "Object Files"; elf(5).
+
+It reads the tables that every traced run and every report asks for before anything else, in one struct call a table:
+2.5 us a symbol, where pyelftools takes 40 (4 s for the 100,000 of a large static program) and 70 ms to be imported.
+Whatever else an ELF file holds (notes, unwinding tables, DWARF) is left to pyelftools, which is asked only where this
+reader found the section headers sound.
 """
 
 from __future__ import annotations
@@ -10,16 +15,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-ET_NAMES = {1: "REL", 2: "EXEC", 3: "DYN", 4: "CORE"}
-MACHINES = {
-    2: "SPARC", 3: "i386", 8: "MIPS", 20: "PowerPC", 21: "PowerPC64", 22: "S390", 40: "Arm", 42: "SuperH",
-    43: "SPARC V9", 50: "IA-64", 62: "x86-64", 183: "AArch64", 243: "RISC-V", 258: "LoongArch",
-}  # fmt: skip
-PT_NAMES = {
-    0: "NULL", 1: "LOAD", 2: "DYNAMIC", 3: "INTERP", 4: "NOTE", 5: "SHLIB", 6: "PHDR", 7: "TLS",
-    0x6474E550: "GNU_EH_FRAME", 0x6474E551: "GNU_STACK", 0x6474E552: "GNU_RELRO", 0x6474E553: "GNU_PROPERTY",
-}  # fmt: skip
-PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE, PT_TLS = 1, 2, 3, 4, 7
+PT_LOAD, PT_INTERP, PT_TLS = 1, 3, 7
 PT_GNU_EH_FRAME, PT_GNU_STACK, PT_GNU_RELRO = 0x6474E550, 0x6474E551, 0x6474E552
 SHT_SYMTAB, SHT_NOBITS, SHT_DYNSYM = 2, 8, 11
 SHF_COMPRESSED = 0x800
@@ -130,12 +126,9 @@ class Elf:
         return next((section for section in self.sections if section.name == name), None)
 
     def bytes_of(self, name: str) -> bytes:
-        """The contents of section `name`, decompressed; b"" where it is absent or broken."""
+        """The contents of section `name` as they lie in the file; b"" where it is absent or has none there."""
         section = self.section(name)
-        if section is None or section.type == SHT_NOBITS:
-            return b""
-        raw = self._slice(section.offset, section.size)
-        return _decompressed(raw) if section.flags & SHF_COMPRESSED else raw
+        return self._slice(section.offset, section.size) if section and section.type != SHT_NOBITS else b""
 
     def segment(self, kind: int) -> Segment | None:
         return next((segment for segment in self.segments if segment.type == kind), None)
@@ -170,57 +163,10 @@ class Elf:
             if name and shndx and kind & 15 not in (STT_FILE, STT_SECTION):
                 yield Symbol(_string(strings, name), value, size, kind & 15, kind >> 4, shndx)
 
-    def dynamic(self) -> dict[int, int]:
-        """The dynamic section: tag → value (the last of a repeated tag)."""
-        segment = self.segment(PT_DYNAMIC)
-        if segment is None:
-            return {}
-        raw = self._slice(segment.offset, segment.filesz)
-        tags: dict[int, int] = {}
-        for tag, value in struct.iter_unpack("<QQ", raw[: len(raw) // 16 * 16]):
-            if not tag:
-                break
-            tags[tag] = value
-        return tags
-
-    def notes(self) -> Iterator[tuple[str, int, bytes]]:
-        """(owner, type, description) of each entry of the PT_NOTE segments."""
-        for segment in self.segments:
-            if segment.type == PT_NOTE:
-                yield from _notes_in(self._slice(segment.offset, segment.filesz), 8 if segment.align == 8 else 4)
-
 
 def _string(table: bytes, at: int) -> str:
     end = table.find(b"\0", at)
     return table[at : end if end >= 0 else len(table)].decode("utf-8", "backslashreplace")
-
-
-def _decompressed(raw: bytes) -> bytes:
-    """An SHF_COMPRESSED section: Elf64_Chdr, then zlib data. The size it claims bounds what is inflated."""
-    import zlib
-
-    if len(raw) < 24:
-        return b""
-    kind, _, size = struct.unpack_from("<IIQ", raw)
-    if kind != 1 or size > 1 << 30:
-        return b""
-    try:
-        return zlib.decompressobj().decompress(raw[24:], size)
-    except zlib.error:
-        return b""
-
-
-def _notes_in(raw: bytes, align: int) -> Iterator[tuple[str, int, bytes]]:
-    at = 0
-    while at + 12 <= len(raw):
-        namesz, descsz, kind = struct.unpack_from("<III", raw, at)
-        name_at = at + 12
-        desc_at = -(-(name_at + namesz) // align) * align
-        if desc_at + descsz > len(raw):
-            return
-        owner = raw[name_at : name_at + namesz].rstrip(b"\0").decode("utf-8", "backslashreplace")
-        yield owner, kind, raw[desc_at : desc_at + descsz]
-        at = -(-(desc_at + descsz) // align) * align
 
 
 def read_elf(path: str) -> Elf:

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from emu import flow
 from emu.dwarf import frames
-from emu.dwarf.cursor import Malformed
 from emu.elf import Symbol
 from emu.symbols import Symbols
 from kernel.cpu import Regs
@@ -74,10 +73,7 @@ class Unwinder:
             return self._after_call(values)
         row = self.table.row(look - self.bias)
         if row is not None:
-            try:
-                outer = frames.caller(*row, values, self._word)
-            except Malformed:
-                outer = None
+            outer = self.table.caller(row, values, self._word)
             return ("cfi", outer) if outer and self._is_code(outer[RIP] - 1) else None
         return self._by_code(values, look) or self._by_frame_pointer(values) or self._by_scan(values, look)
 

@@ -23,6 +23,8 @@ THIRD_PARTY = {
     "kernel/mm/": {"numpy"},
     "emu/": set(),
     "emu/cpu/": {"unicorn", "capstone", "numpy"},
+    "emu/dwarf/": {"elftools"},
+    "emu/commands/info.py": {"elftools"},
     "emu/flow.py": {"capstone"},
     "emu/disassembly.py": {"capstone"},
     "emu/trace/": {"numpy"},
@@ -31,7 +33,7 @@ THIRD_PARTY = {
     "emu/report/": {"numpy", "rich"},
     "emu/pytest_plugin.py": {"pytest"},
 }
-LAZY = {"capstone", "numpy", "pyarrow", "rich"}
+LAZY = {"capstone", "elftools", "numpy", "pyarrow", "rich"}
 
 # A run has no hidden inputs: the host's time, randomness, environment, processes and network stay out of the kernel.
 HOST_MODULES = {"asyncio", "multiprocessing", "secrets", "signal", "socket", "subprocess", "threading"}

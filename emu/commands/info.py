@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import struct
 from collections.abc import Iterator
+from functools import cache
+from io import BytesIO
 from itertools import groupby
+from typing import Any
 
 from emu.allocators import allocators_of
 from emu.commands import open_elf
+from emu.dwarf.boundary import Patience
 from emu.elf import (
     EM_X86_64,
-    ET_NAMES,
-    MACHINES,
     PT_GNU_RELRO,
     PT_GNU_STACK,
     PT_INTERP,
-    PT_NAMES,
     PT_TLS,
     STT_FUNC,
     STT_GNU_IFUNC,
@@ -41,9 +41,9 @@ def main(options: argparse.Namespace) -> int:
 
 def kind(elf: Elf) -> str:
     """`static x86-64 executable`, `dynamically linked …`, …"""
-    machine = MACHINES.get(elf.machine, f"machine {elf.machine}")
+    machine = machine_name(elf.machine)
     if elf.type not in (2, 3):
-        return f"{machine} {ET_NAMES.get(elf.type, f'ELF of type {elf.type}')} file, not an executable"
+        return f"{machine} {type_name(elf.type)} file, not an executable"
     if elf.segment(PT_INTERP):
         return f"dynamically linked {machine} executable"
     if elf.type == 2:
@@ -60,7 +60,7 @@ def facts(elf: Elf) -> Iterator[tuple[str, str]]:
         yield "interpreter", elf.read(interpreter.vaddr, interpreter.filesz).rstrip(b"\0").decode("utf-8", "replace")
     yield "segments", f"{len(elf.segments)}"
     for segment in elf.segments:
-        name = PT_NAMES.get(segment.type, f"{segment.type:#x}")
+        name = _names("ENUM_P_TYPE_BASE").get(segment.type, f"{segment.type:#x}")
         more = f", memory {segment.memsz:#x}" if segment.memsz != segment.filesz else ""
         where = f"{segment.vaddr:#010x}-{segment.end:#010x}"
         place = f"offset {segment.offset:#08x}  file {segment.filesz:#x}{more}"
@@ -76,9 +76,9 @@ def facts(elf: Elf) -> Iterator[tuple[str, str]]:
 def refusal(elf: Elf) -> str:
     """Why `heapscope run` would refuse the file; "" where nothing speaks against it."""
     if elf.machine != EM_X86_64:
-        return f"no: it is for {MACHINES.get(elf.machine, f'machine {elf.machine}')}, not x86-64"
+        return f"no: it is for {machine_name(elf.machine)}, not x86-64"
     if elf.type not in (2, 3):
-        return f"no: an ELF file of type {ET_NAMES.get(elf.type, str(elf.type))} is not an executable"
+        return f"no: an ELF file of type {type_name(elf.type)} is not an executable"
     if elf.segment(PT_INTERP):
         return "no: it is dynamically linked; link it with -static or -static-pie"
     if not any(segment.type == 1 for segment in elf.segments):
@@ -89,19 +89,56 @@ def refusal(elf: Elf) -> str:
     return ""
 
 
+@cache
+def _names(enumeration: str) -> dict[int, str]:
+    """One of pyelftools' tables, the other way round and without its prefix: 3 → `INTERP`."""
+    from elftools.elf import enums
+
+    return {value: name.partition("_")[2] for name, value in vars(enums)[enumeration].items() if isinstance(value, int)}
+
+
+def machine_name(machine: int) -> str:
+    """`x86-64`, `AArch64`, …"""
+    from elftools.elf.descriptions import describe_e_machine
+
+    if machine == EM_X86_64:
+        return "x86-64"
+    name = _names("ENUM_E_MACHINE").get(machine)
+    return describe_e_machine(f"EM_{name}") if name else f"machine {machine}"
+
+
+def type_name(kind_: int) -> str:
+    """`REL`, `CORE`, `EXEC`, …"""
+    return _names("ENUM_E_TYPE").get(kind_, str(kind_))
+
+
+@cache
+def notes(elf: Elf) -> list[Any]:
+    """The entries of the PT_NOTE segments, as pyelftools has them; what was read before a broken one."""
+    found: list[Any] = []
+    Patience().ask(lambda: found.extend(_notes(elf)), None)
+    return found
+
+
+def _notes(elf: Elf) -> Iterator[Any]:
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.segments import NoteSegment
+
+    for segment in ELFFile(BytesIO(elf.content)).iter_segments("PT_NOTE"):
+        if isinstance(segment, NoteSegment):
+            yield from segment.iter_notes()
+
+
 def isa(elf: Elf) -> tuple[int, int]:
     """GNU_PROPERTY_X86_ISA_1_NEEDED and _USED, as bit masks of baseline, v2, v3, v4 (0: not declared)."""
-    found = {0xC0008002: 0, 0xC0010002: 0}
-    for owner, kind_, description in elf.notes():
-        if owner != "GNU" or kind_ != 5:
-            continue
-        at = 0
-        while at + 8 <= len(description):
-            tag, size = struct.unpack_from("<II", description, at)
-            if tag in found and size == 4 and at + 12 <= len(description):
-                found[tag] |= int.from_bytes(description[at + 8 : at + 12], "little")
-            at += 8 + -(-size // 8) * 8
-    return found[0xC0008002], found[0xC0010002]
+    found = {"GNU_PROPERTY_X86_ISA_1_NEEDED": 0, "GNU_PROPERTY_X86_ISA_1_USED": 0}
+    for note in notes(elf):
+        if note["n_type"] == "NT_GNU_PROPERTY_TYPE_0":
+            for entry in note["n_desc"]:
+                if entry["pr_type"] in found and isinstance(entry["pr_data"], int):
+                    found[entry["pr_type"]] |= entry["pr_data"]
+    needed, used = found.values()
+    return needed, used
 
 
 def _levels(mask: int) -> str:
@@ -131,9 +168,9 @@ def _relro(elf: Elf) -> str:
 
 def _origin(elf: Elf) -> Iterator[tuple[str, str]]:
     """Where it comes from: build id, libc, compiler, instruction set."""
-    for owner, kind_, description in elf.notes():
-        if owner == "GNU" and kind_ == 3:
-            yield "build id", description.hex()
+    for note in notes(elf):
+        if note["n_type"] == "NT_GNU_BUILD_ID":
+            yield "build id", str(note["n_desc"])
     yield "libc", libc(elf)
     compilers = {part.decode("utf-8", "replace") for part in elf.bytes_of(".comment").split(b"\0") if part}
     if compilers:

@@ -1,1 +1,1 @@
-"""The two DWARF tables that a report needs: source lines and call frames. Read lazily, hostile input included."""
+"""Unwinding tables and line numbers, read by pyelftools, which is imported at the first question."""

@@ -1,83 +1,94 @@
-"""DWARF expressions, as far as unwind tables use them: a stack of u64s, without control flow.
+"""DWARF expressions, as far as unwind tables use them: a stack of u64s, without control flow. pyelftools decodes them.
 
-Source: DWARF 5, section 2.5. An operation that is not known is Malformed, never skipped.
+Source: DWARF 5, section 2.5. An operation that is not known raises Malformed, never is skipped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import TYPE_CHECKING
 
-from emu.dwarf.cursor import Bytes, Malformed
+if TYPE_CHECKING:
+    from elftools.dwarf.dwarf_expr import DWARFExprOp
+    from elftools.dwarf.structs import DWARFStructs
 
 MASK = (1 << 64) - 1
 Read = Callable[[int], int | None]  # the u64 at an address, None where nothing is mapped
 
-
-_BINARY: dict[int, Callable[[int, int], int]] = {
-    0x1A: lambda a, b: a & b,
-    0x1C: lambda a, b: a - b,
-    0x1E: lambda a, b: a * b,
-    0x21: lambda a, b: a | b,
-    0x22: lambda a, b: a + b,
-    0x24: lambda a, b: a << min(b, 64),
-    0x25: lambda a, b: a >> min(b, 64),
-    0x27: lambda a, b: a ^ b,
-    0x29: lambda a, b: int(a == b),
-    0x2A: lambda a, b: int(_signed(a) >= _signed(b)),
-    0x2B: lambda a, b: int(_signed(a) > _signed(b)),
-    0x2C: lambda a, b: int(_signed(a) <= _signed(b)),
-    0x2D: lambda a, b: int(_signed(a) < _signed(b)),
-    0x2E: lambda a, b: int(a != b),
+_BINARY: dict[str, Callable[[int, int], int]] = {
+    "and": lambda a, b: a & b,
+    "minus": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "or": lambda a, b: a | b,
+    "plus": lambda a, b: a + b,
+    "shl": lambda a, b: a << min(b, 64),
+    "shr": lambda a, b: a >> min(b, 64),
+    "xor": lambda a, b: a ^ b,
+    "eq": lambda a, b: int(a == b),
+    "ge": lambda a, b: int(_signed(a) >= _signed(b)),
+    "gt": lambda a, b: int(_signed(a) > _signed(b)),
+    "le": lambda a, b: int(_signed(a) <= _signed(b)),
+    "lt": lambda a, b: int(_signed(a) < _signed(b)),
+    "ne": lambda a, b: int(a != b),
 }
+
+
+class Malformed(Exception):
+    """An expression or a rule that cannot be followed."""
+
+
+@cache
+def structs() -> DWARFStructs:
+    """How x86-64 lays out DWARF's fields."""
+    from elftools.dwarf.structs import DWARFStructs
+
+    return DWARFStructs(little_endian=True, dwarf_format=32, address_size=8)
 
 
 def _signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def evaluate(block: bytes, registers: list[int], read: Read, initial: int | None) -> int | None:
-    """A DWARF expression (2.5), without control flow; None where it reads memory that is not there."""
-    code, stack = Bytes(block), [] if initial is None else [initial]
-    while code.at < code.end:
-        opcode = code.uint(1)
-        if opcode in _BINARY or opcode in (0x06, 0x12, 0x13, 0x23, 0x96):
-            if not _on_stack(code, opcode, stack, read):
-                return None
-        else:
-            stack.append(_pushed(code, opcode, registers))
+def evaluate(block: Iterable[int], registers: list[int], read: Read, initial: int | None) -> int | None:
+    """The value of an expression (2.5), which begins with `initial` on its stack; None where it reads memory that is
+    not there."""
+    from elftools.dwarf.dwarf_expr import DWARFExprParser
+
+    stack = [] if initial is None else [initial]
+    for op in DWARFExprParser(structs()).parse_expr(bytes(block)):
+        if not _step(op, stack, registers, read):
+            return None
     return stack[-1] if stack else None
 
 
-def _on_stack(code: Bytes, opcode: int, stack: list[int], read: Read) -> bool:
-    if len(stack) < (2 if opcode in _BINARY else 1):
+def _step(op: DWARFExprOp, stack: list[int], registers: list[int], read: Read) -> bool:
+    name = op.op_name.removeprefix("DW_OP_")
+    if name.startswith(("lit", "breg", "const")) and name != "bregx":
+        stack.append(_pushed(name, op, registers) & MASK)
+    elif len(stack) < (2 if name in _BINARY else 1):
         raise Malformed("an expression that pops from nothing")
-    if opcode in _BINARY:
+    elif name in _BINARY:
         right = stack.pop()
-        stack[-1] = _BINARY[opcode](stack[-1], right) & MASK
-    elif opcode == 0x06:  # DW_OP_deref
+        stack[-1] = _BINARY[name](stack[-1], right) & MASK
+    elif name == "deref":
         value = read(stack.pop())
         if value is None:
             return False
         stack.append(value)
-    elif opcode == 0x12:  # DW_OP_dup
+    elif name == "dup":
         stack.append(stack[-1])
-    elif opcode == 0x13:  # DW_OP_drop
+    elif name == "drop":
         stack.pop()
-    elif opcode == 0x23:  # DW_OP_plus_uconst
-        stack[-1] = stack[-1] + code.uleb() & MASK
+    elif name == "plus_uconst":
+        stack[-1] = stack[-1] + op.args[0] & MASK
+    else:
+        raise Malformed(f"expression operation {op.op_name}")
     return True
 
 
-def _pushed(code: Bytes, opcode: int, registers: list[int]) -> int:
-    if 0x30 <= opcode <= 0x4F:  # DW_OP_lit
-        return opcode - 0x30
-    if 0x70 <= opcode <= 0x70 + 16:  # DW_OP_breg
-        return registers[opcode - 0x70] + code.sleb() & MASK
-    if 0x08 <= opcode <= 0x0F:  # DW_OP_const1u … const8s
-        size = 1 << (opcode - 0x08 >> 1)
-        return int.from_bytes(code.take(size), "little", signed=bool(opcode & 1)) & MASK
-    if opcode == 0x10:
-        return code.uleb() & MASK
-    if opcode == 0x11:
-        return code.sleb() & MASK
-    raise Malformed(f"expression operation {opcode:#x}")
+def _pushed(name: str, op: DWARFExprOp, registers: list[int]) -> int:
+    if name.startswith("lit"):
+        return int(name[3:])
+    value: int = op.args[0]
+    return registers[int(name[4:])] + value if name.startswith("breg") else value

@@ -1,214 +1,154 @@
-"""Address → source line, from .debug_line: DWARF 2 to 5, read one line table at a time. Broken tables give no lines.
+"""Address → source line, from DWARF 2 to 5: pyelftools reads the compilation unit that covers an address, and no other.
 
-Source: DWARF 5, section 6.2 "Line Number Information". Only this section is read, not .debug_info: the answer is the
-file's name as the compiler was given it.
+Source: DWARF 5, sections 3.1.1 and 6.2. The answer is the file's name as the compiler was given it.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from functools import partial
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from emu.dwarf.cursor import Bytes, Malformed
-from emu.elf import Elf
+from emu.dwarf.boundary import Patience
+from emu.elf import SHF_COMPRESSED, SHT_NOBITS, Elf
 
+if TYPE_CHECKING:
+    from elftools.dwarf.compileunit import CompileUnit
+    from elftools.dwarf.dwarfinfo import DWARFInfo
+    from elftools.dwarf.lineprogram import LineProgram
 
-@dataclass(slots=True)
-class _Table:
-    """The header of one line table."""
-
-    version: int = 0
-    offset_size: int = 4
-    min_insn: int = 1
-    line_base: int = 0
-    line_range: int = 1
-    opcode_base: int = 1
-    operands: list[int] = field(default_factory=list)
-    directories: list[str] = field(default_factory=list)
-    files: list[tuple[str, int]] = field(default_factory=list)  # (name, directory)
-
-    def file(self, number: int) -> str:
-        index = number if self.version >= 5 else number - 1
-        if not 0 <= index < len(self.files):
-            return "?"
-        name, directory = self.files[index]
-        # the compiler's own folder (0) is left away: the name stands as it was given to the compiler
-        position = directory if self.version >= 5 else directory - 1
-        if name.startswith("/") or directory == 0 or not 0 <= position < len(self.directories):
-            return name
-        return f"{self.directories[position]}/{name}"
+MAX_INFLATED = 512 << 20
 
 
-MAX_SECTION = 32 << 20  # larger ones would take longer to read than anybody waits for a line number
+class _Line(NamedTuple):
+    start: int
+    end: int
+    file: int
+    line: int
+
+
+class _Unit:
+    """One compilation unit. `ranges` are its addresses, None where it does not tell; `lines` are read when needed."""
+
+    def __init__(self, unit: CompileUnit, ranges: list[tuple[int, int]] | None) -> None:
+        self.unit, self.ranges = unit, ranges
+        self.lines: list[_Line] | None = None
+        self.program: LineProgram | None = None
+
+    def covers(self, va: int) -> bool:
+        return self.ranges is None or any(start <= va < end for start, end in self.ranges)
 
 
 class LineTables:
-    """All line tables of one file, read at the first question. A broken table is left out from the break on."""
+    """The line tables of one file. What cannot be read gives no lines."""
 
     def __init__(self, elf: Elf) -> None:
         self._elf = elf
         self._code = [(segment.vaddr, segment.end) for segment in elf.executable]
-        self._starts: list[int] | None = None
-        self._rows: list[tuple[int, int, int, int]] = []  # (end, table, file, line) for each start
-        self._tables: list[_Table] = []
+        self._units: list[_Unit] | None = None
+        self._patience = Patience()
+        self._ask = self._patience.ask
 
     def find(self, va: int) -> tuple[str, int] | None:
         """(file, line) of the instruction at `va` (an address of the file), None where no table covers it."""
-        if self._starts is None:
-            self._starts = self._read()
-        index = bisect_right(self._starts, va) - 1
-        if index < 0 or va >= self._rows[index][0]:
+        if self._units is None:
+            self._units = []
+            if _presentable(self._elf):
+                self._ask(self._read_units, None)  # what was read before it failed stands
+        if not any(start <= va < end for start, end in self._code):
             return None
-        _, table, file, line = self._rows[index]
-        return self._tables[table].file(file), line
+        for unit in sorted((unit for unit in self._units if unit.covers(va)), key=lambda unit: unit.ranges is None):
+            found = self._ask(partial(self._find_in, unit, va), None)
+            if found is not None:
+                return found
+        return None
 
-    def _read(self) -> list[int]:
-        section = self._elf.bytes_of(".debug_line")
-        strings = {0x1F: self._elf.bytes_of(".debug_line_str"), 0x0E: self._elf.bytes_of(".debug_str")}
-        cursor = Bytes(section if len(section) <= MAX_SECTION else b"")
-        rows: list[tuple[int, int, int, int, int]] = []
-        while cursor.at < cursor.end:
-            try:
-                unit, offset_size = _unit(cursor)
-            except Malformed:
-                break  # where the next one begins is not known
-            with suppress(Malformed):
-                self._add(unit, offset_size, strings, rows)
-        rows.sort()
-        self._rows = [row[1:] for row in rows]
-        return [row[0] for row in rows]
+    def _read_units(self) -> None:
+        from elftools.elf.elffile import ELFFile
 
-    def _add(
-        self, unit: Bytes, offset_size: int, strings: dict[int, bytes], rows: list[tuple[int, int, int, int, int]]
-    ) -> None:
-        table, program = _header(unit, offset_size, strings)
-        number = len(self._tables)
-        self._tables.append(table)
-        before: tuple[int, int, int] | None = None  # (address, file, line) of the row before, in one sequence
-        for address, file, line, end in _rows(table, program):
-            if before is not None and before[0] < address and self._is_code(before[0]):
-                rows.append((before[0], address, number, before[1], before[2]))
-            before = None if end else (address, file, line)
+        # neither other files (debug links) nor relocations: a guest's file must not lead us anywhere on the host
+        file = ELFFile(BytesIO(self._elf.content))
+        dwarf = file.get_dwarf_info(relocate_dwarf_sections=False, follow_links=False)
+        assert self._units is not None
+        for unit in dwarf.iter_CUs():
+            self._units.append(_Unit(unit, self._ask(partial(_ranges, dwarf, unit), None)))
 
-    def _is_code(self, va: int) -> bool:
-        """A linker that drops a function leaves its lines at address 0."""
-        return any(start <= va < end for start, end in self._code)
+    def _find_in(self, unit: _Unit, va: int) -> tuple[str, int] | None:
+        if unit.lines is None:
+            unit.lines = []  # where it fails it is not tried again
+            unit.program = unit.unit.dwarfinfo.line_program_for_CU(unit.unit)
+            unit.lines = sorted(self._lines(unit.program)) if unit.program else []
+        index = bisect_right(unit.lines, va, key=lambda line: line.start) - 1
+        if index < 0 or va >= unit.lines[index].end or unit.program is None:
+            return None
+        return _file_name(unit.program, unit.lines[index].file), unit.lines[index].line
 
-
-def _unit(cursor: Bytes) -> tuple[Bytes, int]:
-    """The next table as a cursor of its own, and its offset size; `cursor` moves behind it."""
-    length, offset_size = cursor.uint(4), 4
-    if length == 0xFFFFFFFF:
-        length, offset_size = cursor.uint(8), 8
-    unit = Bytes(cursor.raw, cursor.at, cursor.at + length)
-    if cursor.at + length > cursor.end:
-        raise Malformed("a table longer than its section")
-    cursor.at += length
-    return unit, offset_size
+    def _lines(self, program: LineProgram) -> list[_Line]:
+        """The matrix of section 6.2.2 as ranges. A linker that drops a function leaves its lines at address 0."""
+        lines: list[_Line] = []
+        before: Any = None
+        for entry in program.get_entries():
+            state = entry.state
+            if state is None:
+                continue
+            if before is not None and before.address < state.address:
+                lines.append(_Line(before.address, state.address, before.file, before.line))
+            before = None if state.end_sequence else state
+        return [line for line in lines if any(start <= line.start < end for start, end in self._code)]
 
 
-def _header(unit: Bytes, offset_size: int, strings: dict[int, bytes]) -> tuple[_Table, Bytes]:
-    table = _Table(version=unit.uint(2), offset_size=offset_size)
-    if not 2 <= table.version <= 5:
-        raise Malformed(f"line tables of version {table.version}")
-    if table.version >= 5:
-        unit.take(2)  # address and segment selector size
-    length = unit.uint(offset_size)
-    program = Bytes(unit.raw, unit.at + length, unit.end)
-    table.min_insn = unit.uint(1)
-    unit.take(2 if table.version >= 4 else 1)  # maximum operations per instruction (4 and later), default_is_stmt
-    table.line_base, table.line_range, table.opcode_base = unit.int8(), unit.uint(1), unit.uint(1)
-    if not table.line_range or not table.opcode_base:
-        raise Malformed("a zero line_range or opcode_base")
-    table.operands = [unit.uint(1) for _ in range(table.opcode_base - 1)]
-    if table.version >= 5:
-        table.directories = [name for name, _ in _entries(unit, table, strings)]
-        table.files = _entries(unit, table, strings)
-    else:
-        _old_names(unit, table)
-    return table, program
+def _presentable(elf: Elf) -> bool:
+    """Has it line tables whose sections lie in the file, and do not claim to inflate to more than we give them?
+    pyelftools takes a section's size as it stands."""
+    size = 0
+    for section in elf.sections:
+        if section.name.startswith((".debug", ".zdebug", ".gnu_debug", ".eh_frame")):
+            if section.type == SHT_NOBITS or section.offset + section.size > len(elf.content):
+                return False
+            if section.name.startswith(".zdebug"):
+                return False  # GNU's compression before ELF had its own: nobody has written it for years
+            inflated = int.from_bytes(elf.content[section.offset + 8 : section.offset + 16], "little")
+            size += inflated if section.flags & SHF_COMPRESSED else section.size
+    return elf.section(".debug_line") is not None and size <= MAX_INFLATED
 
 
-def _old_names(unit: Bytes, table: _Table) -> None:
-    """include_directories and file_names as they stand before DWARF 5."""
-    while name := unit.string():
-        table.directories.append(name)
-    while name := unit.string():
-        table.files.append((name, unit.uleb()))
-        unit.uleb(), unit.uleb()  # time, length
+def _ranges(dwarf: DWARFInfo, unit: CompileUnit) -> list[tuple[int, int]] | None:
+    """The addresses of a unit, as its top entry tells them."""
+    from elftools.dwarf.descriptions import describe_form_class
+    from elftools.dwarf.ranges import BaseAddressEntry
+
+    attributes = unit.get_top_DIE().attributes
+    low = attributes["DW_AT_low_pc"].value if "DW_AT_low_pc" in attributes else 0
+    if "DW_AT_high_pc" in attributes:
+        high = attributes["DW_AT_high_pc"]
+        return [(low, high.value if describe_form_class(high.form) == "address" else low + high.value)]
+    lists = dwarf.range_lists()
+    if "DW_AT_ranges" not in attributes or lists is None:
+        return None
+    ranges = []
+    for entry in lists.get_range_list_at_offset(attributes["DW_AT_ranges"].value, unit):
+        if isinstance(entry, BaseAddressEntry):
+            low = entry.base_address
+        else:
+            base = 0 if entry.is_absolute else low
+            ranges.append((base + entry.begin_offset, base + entry.end_offset))
+    return ranges
 
 
-def _entries(unit: Bytes, table: _Table, strings: dict[int, bytes]) -> list[tuple[str, int]]:
-    """DWARF 5 directory or file entries as (name, directory index)."""
-    formats = [(unit.uleb(), unit.uleb()) for _ in range(unit.uint(1))]
-    count = unit.uleb()
-    if formats and count > unit.end - unit.at:
-        raise Malformed("more entries than bytes")
-    entries = []
-    for _ in range(count if formats else 0):
-        name, directory = "?", 0
-        for content, form in formats:
-            value = _form(unit, form, table.offset_size, strings)
-            if content == 1 and isinstance(value, str):
-                name = value
-            elif content == 2 and isinstance(value, int):
-                directory = value
-        entries.append((name, directory))
-    return entries
+def _file_name(program: LineProgram, number: int) -> str:
+    modern = program["version"] >= 5
+    files, folders = program["file_entry"], program["include_directory"]
+    index = number if modern else number - 1
+    if not 0 <= index < len(files):
+        return "?"
+    name, folder = _text(files[index].name), files[index].dir_index or 0
+    # the compiler's own folder (0) is left away: the name stands as it was given to the compiler
+    position = folder if modern else folder - 1
+    if name.startswith("/") or folder == 0 or not 0 <= position < len(folders):
+        return name
+    return f"{_text(folders[position])}/{name}"
 
 
-def _form(unit: Bytes, form: int, offset_size: int, strings: dict[int, bytes]) -> int | str | bytes:
-    """One attribute value of the forms that DWARF 5 allows here (section 6.2.4.1)."""
-    if form == 0x08:  # DW_FORM_string
-        return unit.string()
-    if form in strings:  # DW_FORM_strp, DW_FORM_line_strp
-        return Bytes(strings[form], unit.uint(offset_size)).string()
-    if form == 0x0F:  # DW_FORM_udata
-        return unit.uleb()
-    if form == 0x09:  # DW_FORM_block
-        return unit.take(unit.uleb())
-    sizes = {0x0B: 1, 0x05: 2, 0x06: 4, 0x07: 8, 0x1E: 16}  # data1, data2, data4, data8, data16
-    if form not in sizes:
-        raise Malformed(f"form {form:#x}")
-    return unit.uint(sizes[form])
-
-
-def _rows(table: _Table, program: Bytes) -> Iterator[tuple[int, int, int, bool]]:
-    """Run a line number program: (address, file, line, end of sequence) for each row."""
-    address, file, line = 0, 1, 1
-    const_add = (255 - table.opcode_base) // table.line_range * table.min_insn
-    while program.at < program.end:
-        opcode = program.uint(1)
-        if opcode >= table.opcode_base:
-            special = opcode - table.opcode_base
-            address += special // table.line_range * table.min_insn
-            line += table.line_base + special % table.line_range
-            yield address, file, line, False
-        elif opcode == 0:
-            extended = Bytes(program.raw, program.at, program.end)
-            size = extended.uleb()
-            body = Bytes(program.raw, extended.at, extended.at + size)
-            program.at = extended.at + size
-            code = body.uint(1)
-            if code == 1:  # DW_LNE_end_sequence
-                yield address, file, line, True
-                address, file, line = 0, 1, 1
-            elif code == 2:  # DW_LNE_set_address
-                address = body.uint(body.end - body.at)
-        elif opcode == 1:  # DW_LNS_copy
-            yield address, file, line, False
-        elif opcode == 2:  # DW_LNS_advance_pc
-            address += program.uleb() * table.min_insn
-        elif opcode == 3:  # DW_LNS_advance_line
-            line += program.sleb()
-        elif opcode == 4:  # DW_LNS_set_file
-            file = program.uleb()
-        elif opcode == 8:  # DW_LNS_const_add_pc
-            address += const_add
-        elif opcode == 9:  # DW_LNS_fixed_advance_pc
-            address += program.uint(2)
-        else:  # the rest move neither address, file nor line
-            for _ in range(table.operands[opcode - 1]):
-                program.uleb()
+def _text(raw: bytes | None) -> str:
+    return "?" if raw is None else raw.decode("utf-8", "backslashreplace")

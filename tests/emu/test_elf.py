@@ -64,8 +64,6 @@ def _look_at(content: bytes) -> None:
     symbols.name_of(elf.entry)
     symbols.find("main")
     allocators_of(elf)
-    list(elf.notes())
-    elf.dynamic()
     elf.read(elf.entry, 64)
 
 
