@@ -11,6 +11,7 @@
  *   // KINDS: musl glibc ...           the builds it is made in (default: musl glibc)
  *   // STDIN: text                     what it reads from standard input (default: nothing)
  *   // NOT COMPARED: why               its syscalls are not held against strace's
+ *   // NOT ON A HOST: why              it runs on our machine only, where a test of its own says how it ends
  */
 #ifndef GUEST_H
 #define GUEST_H

@@ -160,7 +160,6 @@ def any_guest(guest: toolchain.Guest) -> bool:
 
 KNOWN_GAPS = {
     ("task/fp_faults", "sse"): "Unicorn never raises #XM: an unmasked SSE exception goes unnoticed",
-    ("task/port_io", ""): "Unicorn lets user code use I/O ports: `in` and `out` do not fault",
 }
 
 

@@ -248,6 +248,33 @@ def test_10_000_mutated_headers_are_refused_or_run(quarter: int) -> None:
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 256 * MIB
 
 
+# wild guests
+
+
+@pytest.mark.parametrize("seed", range(0, 40, 10))
+def test_random_syscalls_end_in_a_result_or_a_signal(seed: int) -> None:
+    """1,500 random calls of each of ten seeds: whatever the guest gets, we get no exception and no hang."""
+    for each in range(seed, seed + 10):
+        run = emu.run(
+            elf("task/wild"), [str(each), "1500"], cwd="/tmp", trace="all", memory="64M", max_instructions=10**8
+        )
+        assert run.exit_status in (0, 2) or run.signal or run.stopped is Stopped.DEADLOCK
+
+
+@pytest.mark.parametrize("seed", range(0, 400, 200))
+def test_random_code_ends_in_a_signal_or_at_its_limit(seed: int) -> None:
+    interesting = [0x0F, 0x48, 0x66, 0xF3, 0xF2, 0xCD, 0xCC, 0xF1, 0xC4, 0xC5, 0x62, 0xD8, 0xDF, 0x9B, 0xEC, 0xCF, 0x8E]
+    with fresh_folder() as folder:
+        path = executable(folder, b"")
+        for each in range(seed, seed + 200):
+            rng = random.Random(each)
+            code = rng.randbytes(0x800) if each % 2 else bytes(rng.choices([*interesting, rng.randrange(256)], k=0x800))
+            path.write_bytes(tiny(phdr(flags=7))[:0x800] + code)
+            run = emu.run(path, memory="16M", max_instructions=20_000)
+            assert run.signal or run.exit_status is not None or run.stopped is Stopped.INSTRUCTIONS
+            assert run.death is None or run.death.name.startswith("SIG")
+
+
 # running out
 
 

@@ -129,6 +129,7 @@ class Guest:
     kinds: tuple[str, ...]
     cases: tuple[Case, ...]
     not_compared: str  # why its syscalls are not held against strace's; "" where they are
+    not_on_a_host: str  # why it must not run on a real machine; "" where it may
 
 
 def _directives(source: Path) -> dict[str, list[str]]:
@@ -154,7 +155,8 @@ def guest(name: str) -> Guest:
     stdin = "".join(said.get("STDIN", [])).encode().decode("unicode_escape").encode()
     kinds = tuple(" ".join(said.get("KINDS", [])).split()) or DEFAULT_KINDS
     cases = tuple(_case(words.split(), stdin) for words in said.get("RUN", [""]))
-    return Guest(name, source, kinds, cases, " ".join(said.get("NOT COMPARED", [])))
+    not_compared, not_on_a_host = (" ".join(said.get(key, [])) for key in ("NOT COMPARED", "NOT ON A HOST"))
+    return Guest(name, source, kinds, cases, not_compared, not_on_a_host)
 
 
 def guests(group: str = "") -> list[Guest]:

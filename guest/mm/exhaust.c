@@ -1,4 +1,5 @@
-/* Touches memory until none is left: 64 MiB at a time, for ever. Never run on a host. */
+/* Touches memory until none is left: 64 MiB at a time, for ever. */
+// NOT ON A HOST: it takes all memory
 // KINDS: musl
 #include "guest.h"
 
