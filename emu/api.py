@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import BinaryIO, NamedTuple
 
 from emu.config import ConfigError, RunConfig, env_pairs, parse_mount, parse_size
@@ -39,9 +40,10 @@ class Run(NamedTuple):
     counters: Counters
     syscalls: dict[str, int]  # calls by name, of those traced; empty without `trace`
     events: list[object]  # kernel.events, in order; empty without `trace`
-    notes: list[str]  # what a reader of the run must know: an OOM kill, a call that is not modelled
+    notes: list[str]  # what a reader of the run must know: an OOM kill, a deadlock
     death: Death | None  # the post-mortem, where a fault or abort killed it
     core_dumped: bool = False
+    not_modelled: Mapping[str, int] = MappingProxyType({})  # calls answered ENOSYS: how many of each name
     failures: tuple[Failure, ...] = ()  # sinks that could not write
 
     @property
@@ -242,6 +244,7 @@ def _one_run(
         notes=[note.text for note in notes.events if isinstance(note, Note)],
         death=death,
         core_dumped=bool(status and status.core),
+        not_modelled=dict(sorted(machine.kernel.system.not_modelled.items())),
         failures=tuple(recorder.failures),
     )
 

@@ -231,9 +231,8 @@ def _report(options: argparse.Namespace, outcome: Outcome, target: TextIO, wall:
     """All that stands after the trace."""
     done = outcome.run
     say = sys.stderr.write
-    if done.exit_status is None and (target is not sys.stderr or options.quiet or options.count):
-        for note in dict.fromkeys(done.notes):  # the trace does not stand beside it, and something went wrong
-            say(f"heapscope: {note}\n")
+    for note in _notes(options, done, beside=target is sys.stderr and not options.quiet and not options.count):
+        say(f"heapscope: {note}\n")
     for line in _endings(options, done):
         say(f"heapscope: {line}\n")
     if done.death is not None:
@@ -248,6 +247,15 @@ def _report(options: argparse.Namespace, outcome: Outcome, target: TextIO, wall:
 
         say(stats.render(done.counters, wall))
     sys.stderr.flush()
+
+
+def _notes(options: argparse.Namespace, done: Run, *, beside: bool) -> Iterator[str]:
+    """What the trace would say, where none stands beside it, or one that leaves calls out."""
+    if not beside:
+        yield from dict.fromkeys(done.notes)
+    if done.not_modelled and not (beside and _expression(options) == "all"):
+        calls = (f"{name} ({count}×)" if count > 1 else name for name, count in done.not_modelled.items())
+        yield f"not implemented and answered ENOSYS: {', '.join(calls)}"
 
 
 def _endings(options: argparse.Namespace, done: Run) -> Iterator[str]:

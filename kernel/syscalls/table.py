@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from kernel.abi.args import Call, Kind, Result
 from kernel.abi.errno import EINTR, ENOSYS, Errno, LinuxError
 from kernel.abi.nr import NAME, NR
-from kernel.events import Note, SyscallExit
+from kernel.events import SyscallExit
 from kernel.syscalls.render import REFUSALS, Text, caller, decoder, scalar
 from kernel.wait import Block, Interrupted
 
@@ -135,10 +135,10 @@ def dispatch(task: Task, nr: int, a0: int, a1: int, a2: int, a3: int, a4: int, a
     try:
         value = entry.call(task, a0, a1, a2, a3, a4, a5)
     except LinuxError as error:
-        return -error.errno
+        return _refused(task, entry, error, None)
     if value.__class__ is int:
         return value
-    return _settle(value, None)
+    return _settle(task, entry, value, None)
 
 
 class Trace:
@@ -211,11 +211,11 @@ def _traced(task: Task, entry: Entry, raw: tuple[int, ...]) -> Outcome:
     try:
         value = entry.call(task, *raw)
     except LinuxError as error:
-        return _refused(error, trace)
+        return _refused(task, entry, error, trace)
     if value.__class__ is int:
         trace.finish(value)
         return value
-    return _settle(value, trace)
+    return _settle(task, entry, value, trace)
 
 
 def _traced_scalar(task: Task, entry: Entry, raw: tuple[int, ...], text: str) -> Outcome:
@@ -226,9 +226,9 @@ def _traced_scalar(task: Task, entry: Entry, raw: tuple[int, ...], text: str) ->
     try:
         value = entry.call(task, *raw)
     except LinuxError as error:
-        value, why = -error.errno, error.why
+        value, why = _refused(task, entry, error, None), error.why
     if value.__class__ is not int:
-        return _settle(value, Trace(task, entry, raw, text))
+        return _settle(task, entry, value, Trace(task, entry, raw, text))
     if -4096 < value < 0:
         shown, errno = REFUSALS[value]
     else:
@@ -240,7 +240,7 @@ def _traced_scalar(task: Task, entry: Entry, raw: tuple[int, ...], text: str) ->
     return value
 
 
-def _settle(value: Outcome, trace: Trace | None) -> Outcome:
+def _settle(task: Task, entry: Entry, value: Outcome, trace: Trace | None) -> Outcome:
     """What is not a plain int: None, Restored, an int of a class of its own, or a generator."""
     if value is None or isinstance(value, int):
         if trace is not None:
@@ -249,20 +249,22 @@ def _settle(value: Outcome, trace: Trace | None) -> Outcome:
     try:
         block = next(value)
     except StopIteration as stop:
-        return _settle(stop.value, trace)
+        return _settle(task, entry, stop.value, trace)
     except LinuxError as error:
-        return _refused(error, trace)
-    return _asleep(value, block, trace)
+        return _refused(task, entry, error, trace)
+    return _asleep(task, entry, value, block, trace)
 
 
-def _refused(error: LinuxError, trace: Trace | None) -> int:
+def _refused(task: Task, entry: Entry, error: LinuxError, trace: Trace | None) -> int:
+    if error.errno is ENOSYS:
+        task.system.refused(entry.name)
     if trace is not None:
         trace.why = error.why
         trace.finish(-error.errno)
     return -error.errno
 
 
-def _asleep(handler: Sleep, block: Block, trace: Trace | None) -> Sleep:
+def _asleep(task: Task, entry: Entry, handler: Sleep, block: Block, trace: Trace | None) -> Sleep:
     """Drive a handler that went to sleep; a signal (Interrupted) it does not catch is EINTR."""
     try:
         while True:
@@ -273,13 +275,13 @@ def _asleep(handler: Sleep, block: Block, trace: Trace | None) -> Sleep:
             else:
                 block = next(handler)
     except StopIteration as stop:
-        settled = _settle(stop.value, trace)
+        settled = _settle(task, entry, stop.value, trace)
         assert settled is None or isinstance(settled, int)
         return settled
     except LinuxError as error:
-        return _refused(error, trace)
+        return _refused(task, entry, error, trace)
     except Interrupted:
-        return _refused(LinuxError(EINTR, "a signal arrived while the call was asleep"), trace)
+        return _refused(task, entry, LinuxError(EINTR, "a signal arrived while the call was asleep"), trace)
     except GeneratorExit:
         if trace is not None:
             trace.unfinished()
@@ -295,16 +297,15 @@ def started(task: Task, text: str) -> None:
 
 
 def _unknown(task: Task, nr: int, raw: tuple[int, ...]) -> int:
-    """No handler: ENOSYS, said in the trace; the arguments are shown as they came."""
+    """No handler: ENOSYS, counted, and said in the trace; the arguments are shown as they came."""
     system, name = task.system, NAME.get(nr)
     why = f"{name} is not implemented" if name else f"there is no syscall {nr}"
     shown = name or f"syscall_{((nr & 0xFFFFFFFF ^ 1 << 31) - (1 << 31)) & M64:#x}"  # Linux sign-extends eax
-    now = system.clock.monotonic_ns()
+    system.refused(shown)
     if system.probes.wants(SyscallExit):
+        now = system.clock.monotonic_ns()
         text = f"{shown}({', '.join(hex(a) if a else '0' for a in raw)})"
         system.probes.emit(SyscallExit(
             now, task.tid, nr, shown, raw, text, REFUSALS[-ENOSYS][0], -ENOSYS, ENOSYS, why, 0
         ))  # fmt: skip
-    elif system.probes.wants(Note):
-        system.probes.emit(Note(now, task.tid, why))
     return -ENOSYS

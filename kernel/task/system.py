@@ -26,8 +26,8 @@ class System:
     """
 
     __slots__ = (
-        "aslr", "at_random", "clock", "config", "cpu", "frames", "futexes", "hostname", "probes", "processes", "ram",
-        "rng", "tasks", "vfs",
+        "aslr", "at_random", "clock", "config", "cpu", "frames", "futexes", "hostname", "not_modelled", "probes",
+        "processes", "ram", "rng", "tasks", "vfs",
     )  # fmt: skip
     vfs: Vfs  # set once by the Kernel, before the first task runs
 
@@ -45,6 +45,11 @@ class System:
         self.futexes: list[Waiter] = []  # everybody who waits on a futex, oldest first
         self.tasks: dict[int, Task] = {}
         self.processes: dict[int, Process] = {}
+        self.not_modelled: dict[str, int] = {}  # syscalls answered ENOSYS, by name: how many times
+
+    def refused(self, name: str) -> None:
+        """A syscall was answered ENOSYS: whoever looks at the run must hear of it, traced or not."""
+        self.not_modelled[name] = self.not_modelled.get(name, 0) + 1
 
     def note(self, tid: int, text: str) -> None:
         """Tell the trace's reader something that no syscall says."""

@@ -191,3 +191,26 @@ def test_our_own_bug_is_code_70_after_the_trace_so_far(
 def test_a_program_is_not_found_in_the_path(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "busybox-that-is-not-here"]) == 2
     assert capsys.readouterr().err == "heapscope: busybox-that-is-not-here: No such file or directory\n"
+
+
+@pytest.fixture(scope="module")
+def probing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program that asks for what is not there."""
+    folder = tmp_path_factory.mktemp("probing")
+    source, output = folder / "probing.c", folder / "probing"
+    source.write_text(
+        "#include <sys/syscall.h>\n#include <unistd.h>\n"
+        "int main(void) { syscall(SYS_bpf, 0, 0, 0); syscall(SYS_bpf, 0, 0, 0); syscall(999); return 0; }\n"
+    )
+    subprocess.run([program("musl-gcc", "musl-tools"), "-static", source, "-o", output], check=True)
+    return output
+
+
+@pytest.mark.parametrize("options", [("-q",), ("-c",), ("-o", "/dev/null"), ("-e", "trace=write")], ids=" ".join)
+def test_what_is_not_implemented_is_told_where_the_trace_does_not(options: tuple[str, ...], probing: Path) -> None:
+    line = "heapscope: not implemented and answered ENOSYS: bpf (2×), syscall_0x3e7\n"
+    assert line in heapscope(*options, probing).stderr.decode()
+
+
+def test_a_whole_trace_tells_it_by_itself(probing: Path) -> None:
+    assert b"not implemented and answered" not in heapscope(probing).stderr

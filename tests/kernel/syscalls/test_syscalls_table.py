@@ -16,7 +16,7 @@ from kernel.abi.args import Addr, Fd, InBuf, Int, OutBuf, Size
 from kernel.abi.errno import EINVAL, ENOSYS, ERESTARTSYS, LinuxError
 from kernel.abi.mman import MapFlags, ProtFlags
 from kernel.abi.nr import NAME, NR
-from kernel.events import Note, SyscallExit
+from kernel.events import SyscallExit
 from kernel.probes import Probes
 from kernel.syscalls import load, table
 from kernel.syscalls.table import Hexadecimal, Never, Outcome, Restored, dispatch, syscall
@@ -42,10 +42,10 @@ class World:
         self.clock.monotonic_ns = lambda: 100 + int(self.clock.slept)
         self.memory = bytearray(4096)
         self.events: list[Any] = []
+        self.refused: list[str] = []
         mm = SimpleNamespace(peek=lambda va, n: bytes(self.memory[va : va + n]))
-        self.task: Any = SimpleNamespace(
-            tid=7, mm=mm, system=SimpleNamespace(probes=self.probes, clock=self.clock)
-        )
+        system = SimpleNamespace(probes=self.probes, clock=self.clock, refused=self.refused.append)
+        self.task: Any = SimpleNamespace(tid=7, mm=mm, system=system)
 
     def trace(self) -> World:
         self.probes.listen(SyscallExit, self.events.append)
@@ -207,10 +207,24 @@ def test_an_unimplemented_call_is_enosys_under_its_name(world: World) -> None:
 
 
 def test_a_number_that_no_call_has_is_enosys(world: World) -> None:
-    notes: list[Note] = []
-    world.probes.listen(Note, notes.append)
+    assert world.trace().call("bpf", 1, 2) == -ENOSYS
     assert dispatch(world.task, 999, 0, 0, 0, 0, 0, 0) == -ENOSYS
-    assert notes[0].text == "there is no syscall 999"
+    assert world.events[1].why == "there is no syscall 999"
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_what_is_answered_enosys_is_counted_traced_or_not(
+    traced: bool, world: World
+) -> None:
+    @syscall
+    def clone(task: Any) -> int:
+        raise LinuxError(ENOSYS, "not yet")
+
+    if traced:
+        world.trace()
+    for nr in (NR["bpf"], NR["clone"], NR["bpf"], 999):
+        assert dispatch(world.task, nr, 0, 0, 0, 0, 0, 0) == -ENOSYS
+    assert world.refused == ["bpf", "clone", "bpf", "syscall_0x3e7"]
 
 
 def test_a_parameter_without_a_kind_cannot_ship(entries: dict[int, Any]) -> None:
