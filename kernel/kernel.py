@@ -16,8 +16,10 @@ from kernel.cpu import Access, Trap, TrapKind
 from kernel.fs.fdtable import FdTable
 from kernel.fs.stream import NullStream
 from kernel.fs.vfs import Vfs
-from kernel.mm.fault import Fault, handle_mm_fault
+from kernel.mm.fault import Fault, handle_mm_fault, settle
 from kernel.mm.frames import Frames, OutOfMemory
+from kernel.mm.reclaim import Clock
+from kernel.mm.vmaset import TOLD
 from kernel.probes import Probes
 from kernel.procfs.mount import mount_procfs
 from kernel.rlimit import Rlimits
@@ -65,6 +67,7 @@ class Kernel:
         self.cpu = cpu
         self.probes = probes if probes is not None else Probes()
         frames = Frames(ram, config.overcommit, config.swap_bytes >> 12)
+        frames.reclaim = Clock(frames)
         self.system = system = System(config, cpu, ram, frames, self.probes)
         system.vfs = Vfs(config, ram, frames, system.clock.realtime_ns, system.rng.bytes, streams or _silence())
         self.outcome = Outcome.RUNNING
@@ -109,6 +112,8 @@ class Kernel:
     def syscall(self, nr: int, a0: int, a1: int, a2: int, a3: int, a4: int, a5: int, /) -> int | None:
         """`kernel.cpu.Traps.syscall`."""
         task = self.current
+        if task.mm.vmas.window[TOLD]:
+            settle(task.mm)
         try:
             value = dispatch(task, nr, a0, a1, a2, a3, a4, a5)
         except OutOfMemory:
@@ -120,8 +125,11 @@ class Kernel:
 
     def page_fault(self, va: int, access: Access, /) -> bool:
         """`kernel.cpu.Traps.page_fault`."""
+        mm = self.current.mm
+        if mm.vmas.window[TOLD]:
+            settle(mm)
         try:
-            fault = handle_mm_fault(self.current.mm, va, access)
+            fault = handle_mm_fault(mm, va, access)
         except OutOfMemory:
             self._oom_kill(self.current)
             return False
@@ -154,6 +162,8 @@ class Kernel:
     def handle(self, trap: Trap) -> bool:
         """Do what a Trap asks for; True while there is something left to run."""
         task = self.current
+        if task.mm.vmas.window[TOLD]:
+            settle(task.mm)
         kind = trap.kind
         nr = None
         if kind is TrapKind.SYSCALL:
@@ -176,8 +186,10 @@ class Kernel:
         signal.send(self.current.process, kernel(sig))
 
     def close(self) -> None:
-        """Nobody will look at the machine any more: free what it holds."""
+        """Nobody will look at the machine any more, booted or not: free what it holds, files of the host included."""
+        self.current.files.close_all()  # of a process that a limit of the run ended
         exit.release(self.current.process)
+        self.system.vfs.close()
 
     # leaving a syscall the slow way
 

@@ -63,6 +63,32 @@ class HostPages(PageCache):
                     os.pwrite(self.fd, self.ram[pa : pa + min(PAGE_SIZE, size - pos)], pos)
         self.inode.touch()
 
+    # kernel.mm.reclaim.Evictable
+    def shrink(self) -> int:
+        """Clean pages that nobody maps go."""
+        refs = self.frames.refs
+        gone = [index for index, pfn in self.pages.items() if refs[pfn] == 1 and index not in self.dirty]
+        for index in gone:
+            self.drop(index, index + 1)
+        return len(gone)
+
+    def evict(self, index: int, write: bool) -> bool:
+        """Let go of one page, unmapped and (with `write`) written back before. False: it is dirty, or in use."""
+        pfn = self.pages.get(index)
+        if pfn is None or (index in self.dirty and not write):
+            return False
+        self.zap(index, index + 1, private=False)
+        if self.frames.refs[pfn] != 1:
+            return False
+        if index in self.dirty:
+            try:
+                self.write_back(index, index + 1)
+            except LinuxError:
+                return False
+            self.dirty.discard(index)
+        self.drop(index, index + 1)
+        return True
+
     def overlay(self, data: bytes, pos: int) -> bytes:
         """`data` that was read from the host at `pos`, with what is newer here."""
         first, last = pos >> PAGE_SHIFT, pos + len(data) - 1 >> PAGE_SHIFT

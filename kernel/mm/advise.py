@@ -11,12 +11,15 @@ from kernel.abi.mman import Madv
 from kernel.cpu import Access
 from kernel.mm.fault import Fault, handle_mm_fault, prepare_anon_vma
 from kernel.mm.merge import modify
+from kernel.mm.mm import SWAP as SWAPPED
 from kernel.mm.pte import ANON, GUARD, HERE, PFN, SPECIAL, A, D, P, W
+from kernel.mm.reclaim import Evictable, evict_anon
 from kernel.mm.shmem import Shmem
 from kernel.mm.vma import (
     DONTCOPY,
     DONTDUMP,
     DROPPABLE,
+    EXEC,
     HUGEPAGE,
     HUGETLB,
     IO,
@@ -36,7 +39,7 @@ from kernel.mm.vma import (
     Vma,
 )
 from kernel.mm.vma import SPECIAL as VM_SPECIAL
-from kernel.mm.zap import zap_range
+from kernel.mm.zap import drop_swap, forget_code, zap_range
 
 if TYPE_CHECKING:
     from kernel.mm.mm import Mm
@@ -190,6 +193,9 @@ def free(mm: Mm, vma: Vma, start: int, end: int) -> None:
     if vma.mappable is not None:
         raise LinuxError(EINVAL, "MADV_FREE is for private anonymous memory")
     refs = mm.frames.refs
+    if mm.counters[SWAPPED]:
+        for _, i, j in mm.page_table.leaves_in(start, end):
+            drop_swap(mm, i, j)
     _age(mm, start, end, lambda entry: entry & ~(A | D) if refs[(entry & PFN) >> 12] == 1 else entry)
 
 
@@ -201,18 +207,29 @@ def cold(mm: Mm, vma: Vma, start: int, end: int) -> None:
 
 
 def pageout(mm: Mm, vma: Vma, start: int, end: int) -> None:
-    """MADV_PAGEOUT, without swap: lazily freed pages go, and file pages that nobody else maps are unmapped."""
+    """MADV_PAGEOUT: pages that nobody shares go, accessed or not: to swap as far as there is some, file pages back to
+    their file, lazily freed ones for good."""
     cold(mm, vma, start, end)
     mm.update_hiwater()
     words, refs = mm.words, mm.frames.refs
+    gone = False
     for va, i, j in mm.page_table.leaves_in(start, end):
         for k in range(i, j):
             entry = words[k]
-            if entry & HERE and not entry & SPECIAL:
-                owners = 1 if entry & ANON else 2  # the page cache is one
-                if refs[(entry & PFN) >> 12] == owners and not (entry & ANON and entry & D):
-                    page = va + (k - i << 12)
-                    zap_range(mm, vma, page, page + 4096)
+            if not entry & HERE or entry & SPECIAL:
+                continue
+            owners = refs[(entry & PFN) >> 12]
+            if entry & ANON:
+                gone |= owners == 1 and evict_anon(mm, k, entry)
+            elif owners == 2:  # the page cache is one
+                page = va + (k - i << 12)
+                zap_range(mm, vma, page, page + 4096)
+                if isinstance(vma.mappable, Evictable):
+                    vma.mappable.evict(vma.page_index(page), True)
+    if gone:
+        mm.tlb()
+        if vma.flags & EXEC:
+            forget_code(mm)
 
 
 def _age(mm: Mm, start: int, end: int, old: Callable[[int], int]) -> None:

@@ -11,7 +11,8 @@ from kernel.abi.limits import TASK_SIZE
 from kernel.mm.frames import BUMP, CLEAN, FREE, PINNED
 from kernel.mm.mm import ANON as ANON_RSS
 from kernel.mm.mm import FILE, SHMEM
-from kernel.mm.pte import ANON, HERE, NX, PFN, PROTNONE, SPECIAL, P, U, W
+from kernel.mm.mm import SWAP as SWAPPED
+from kernel.mm.pte import ANON, HERE, NX, PFN, PROTNONE, SPECIAL, SWAP, P, U, W
 from kernel.mm.ram import LOW
 from kernel.mm.vma import ACCESS, ACCOUNT, EXEC, GROWSDOWN, LOCKED, SHARED, WRITE, Vma
 
@@ -85,6 +86,8 @@ def _check_tables(mm: Mm) -> None:
     assert (tops, mids, leaves) == (table.tops, table.mids, table.leaves), "the tables' index is stale"
     for shift, tables in ((21, leaves), (30, mids), (39, tops)):
         for key in tables:
+            if shift == 21 and key == table.spare:
+                continue
             vma = mm.vmas.first(key << shift)
             assert vma is not None, f"a table at {key << shift:#x} serves no mapping"
             assert vma.start < key + 1 << shift, f"a table at {key << shift:#x} serves no mapping"
@@ -101,7 +104,7 @@ def _children(words: memoryview, parents: dict[int, int]) -> dict[int, int]:
 
 
 def _check_ptes(mm: Mm) -> None:
-    rss = [0, 0, 0]
+    rss = [0, 0, 0, 0]
     for key, table in mm.page_table.leaves.items():
         for i, entry in enumerate(mm.words[table : table + 512].tolist()):
             if entry:
@@ -112,8 +115,12 @@ def _check_ptes(mm: Mm) -> None:
                     _check_pte(mm, vma, va, entry)
                     if not entry & SPECIAL:
                         rss[ANON_RSS if entry & ANON else SHMEM if vma.shmem else FILE] += 1
-    counted = [mm.counters[kind] for kind in (ANON_RSS, FILE, SHMEM)]
-    assert counted == rss, f"(anon, file, shmem) count {counted}, recounted {rss}"
+                elif entry & SWAP:
+                    assert vma.anon_vma, f"{va:#x} is in swap, in {vma}"
+                    assert not vma.flags & SHARED, f"{va:#x} is in swap, in {vma}"
+                    rss[SWAPPED] += 1
+    counted = [mm.counters[kind] for kind in (ANON_RSS, FILE, SHMEM, SWAPPED)]
+    assert counted == rss, f"(anon, file, shmem, swap) count {counted}, recounted {rss}"
 
 
 def _check_pte(mm: Mm, vma: Vma, va: int, entry: int) -> None:
@@ -140,6 +147,7 @@ def _check_pte(mm: Mm, vma: Vma, va: int, entry: int) -> None:
 def check_machine(frames: Frames, mms: Iterable[Mm], others: Iterable[int] = ()) -> None:
     """Assert that frames are owned as often as their refcounts say. `others`: the pfns that page caches hold."""
     owners: Counter[int] = Counter(others)
+    slots: Counter[int] = Counter()
     accounted = 0
     for mm in mms:
         check(mm)
@@ -151,6 +159,8 @@ def check_machine(frames: Frames, mms: Iterable[Mm], others: Iterable[int] = ())
             for entry in mm.words[leaf : leaf + 512].tolist():
                 if entry & HERE and not entry & SPECIAL:
                     owners[(entry & PFN) >> 12] += 1
+                elif entry & (HERE | SWAP) == SWAP:
+                    slots[entry >> 12] += 1
         accounted += sum(vma.pages for vma in mm.vmas if vma.flags & ACCOUNT)
     free = [pfn & ~CLEAN for pfn in frames.free[: frames.counters[FREE]].tolist()]
     assert len(set(free)) == len(free), "a frame is free twice"
@@ -159,6 +169,9 @@ def check_machine(frames: Frames, mms: Iterable[Mm], others: Iterable[int] = ())
     for n, pfn in enumerate(free):
         if frames.free[n] & CLEAN:
             assert not any(frames.ram.words[pfn << 9 : (pfn << 9) + 512]), f"frame {pfn:#x} is not clean"
+    swap = frames.swap
+    assert swap.refs[: swap.bump].tolist() == [slots[slot] for slot in range(swap.bump)], "slots of swap are lost"
+    assert sorted(swap.free) == [slot for slot in range(swap.bump) if not slots[slot]], "free slots of swap"
     owners[frames.zero_pfn] = PINNED
     for pfn in range(LOW >> 12, frames.counters[BUMP]):
         assert frames.refs[pfn] == owners[pfn], f"frame {pfn:#x}: refcount {frames.refs[pfn]}, owners {owners[pfn]}"

@@ -13,9 +13,11 @@ from kernel.cpu import Access
 from kernel.events import PageFault
 from kernel.mm.map import check_mlock_future, may_expand_vm
 from kernel.mm.mm import ANON as ANON_RSS
-from kernel.mm.mm import COW, FILE, MIN_FLT, SHMEM, Mm
-from kernel.mm.pte import ANON, HERE, NX, PFN, SOFT_DIRTY, SPECIAL, A, D, P, W
+from kernel.mm.mm import COW, FILE, MAJ_FLT, MIN_FLT, SHMEM, Mm
+from kernel.mm.mm import SWAP as SWAPPED
+from kernel.mm.pte import ANON, HERE, NX, PFN, SOFT_DIRTY, SPECIAL, SWAP, A, D, P, W
 from kernel.mm.vma import ACCESS, EXEC, GROWSDOWN, LOCKED, LOCKONFAULT, SHARED, WRITE, Vma
+from kernel.mm.vmaset import TELL, TOLD
 
 FAULT_AROUND = 16  # pages (fault_around_bytes)
 READ_ACCESS, WRITE_ACCESS, FETCH_ACCESS = Access.READ, Access.WRITE, Access.FETCH
@@ -67,33 +69,34 @@ def handle_mm_fault(mm: Mm, va: int, access: Access) -> Fault:
         counters = mm.counters
         counters[ANON_RSS] += 1
         counters[MIN_FLT] += 1
-        window = vmas.window
-        if window[0] != vma.start or not window[2]:
-            _open_window(window, vma)
+        if vmas.window[0] != vma.start:
+            vmas.expect(vma)
         kind = "anon"
     else:
         pfn = mm.frames.zero_pfn
         mm.words[index] = pfn << 12 | vma.read_bits | SPECIAL
         mm.counters[MIN_FLT] += 1
         if vmas.window[0] != vma.start:
-            _open_window(vmas.window, vma)
+            vmas.expect(vma)
         kind = "zero"
     if mm.probes.wants(PageFault):
         emit(mm, va, access, kind, pfn)
     return OK
 
 
-def _open_window(window: memoryview, vma: Vma) -> None:
-    """From now on a CPU that was given the FaultTable may do here what this file does, for this anonymous VMA."""
-    window[0] = vma.start
-    window[1] = vma.end
-    window[2] = vma.write_bits if vma.anon_vma and vma.flags & WRITE else 0
-    window[3] = vma.read_bits | SPECIAL
+def settle(mm: Mm) -> None:
+    """The CPU has filled a page of `vmas.expected` by itself: to be called before anything looks at an anon_vma."""
+    vmas = mm.vmas
+    vmas.window[TELL] = vmas.window[TOLD] = 0
+    if not vmas.expected.anon_vma:
+        prepare_anon_vma(mm, vmas.expected)
 
 
 def _present(mm: Mm, vma: Vma, va: int, access: Access, index: int, entry: int) -> Fault:
-    """The PTE is not empty: a refused access, a write to a read-only page, or a marker."""
+    """The PTE is not empty: a page in swap, a refused access, a write to a read-only page, or a marker."""
     if not entry & HERE:
+        if entry & SWAP:
+            return _swap_in(mm, vma, va, access, index, entry)
         return MAPERR  # MADV_GUARD_INSTALL: VM_FAULT_SIGSEGV
     if access is FETCH_ACCESS:
         if entry & NX:
@@ -102,6 +105,24 @@ def _present(mm: Mm, vma: Vma, va: int, access: Access, index: int, entry: int) 
         return _write_protected(mm, vma, va, index, entry)
     mm.words[index] = entry | (A | D if access is WRITE_ACCESS else A)
     mm.counters[MIN_FLT] += 1
+    return OK
+
+
+def _swap_in(mm: Mm, vma: Vma, va: int, access: Access, index: int, entry: int) -> Fault:
+    """do_swap_page: the page comes back, dirty, since its slot is given up at once; writable if its mapping is."""
+    frames, counters = mm.frames, mm.counters
+    pfn = frames.alloc_raw()
+    frames.ram.bytes[pfn << 12 : pfn + 1 << 12] = frames.swap.load(entry >> 12)
+    frames.swap.put(entry >> 12)
+    bits = vma.write_bits if vma.flags & (WRITE | SHARED) == WRITE else vma.read_bits | ANON | D | SOFT_DIRTY
+    mm.words[index] = pfn << 12 | bits
+    counters[SWAPPED] -= 1
+    counters[ANON_RSS] += 1
+    counters[MAJ_FLT] += 1
+    if vma.flags & EXEC:
+        frames.code.add(pfn)
+    if mm.probes.wants(PageFault):
+        emit(mm, va, access, "swap", pfn)
     return OK
 
 
@@ -131,7 +152,9 @@ def _write_protected(mm: Mm, vma: Vma, va: int, index: int, entry: int) -> Fault
             pfn = frames.alloc()
             counters[ANON_RSS] += 1
         else:
+            frames.refs[old] += 1  # it must outlast reclaim
             pfn = frames.alloc_copy(old)
+            frames.refs[old] -= 1
             frames.put(old)
             counters[COW] += 1
             if not entry & ANON:

@@ -5,15 +5,17 @@ All state is flat (memoryviews), so that a native fault path can pop a frame exa
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kernel.mm.commit import Commit
-from kernel.mm.ram import LOW, NORESERVE, PAGE_SHIFT, PAGE_SIZE, Ram
+from kernel.mm.ram import LOW, PAGE_SHIFT, PAGE_SIZE, Ram, lazy
+from kernel.mm.swap import Swap
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from kernel.mm.mm import Mm
 
 FREE, BUMP, LIMIT, ZERO = range(4)  # indices into Frames.counters
 CLEAN = 1 << 31  # in an entry of the free stack: this frame is known to be all zero
@@ -43,8 +45,8 @@ class Frames:
     def __init__(self, ram: Ram, overcommit: int = 0, swap_pages: int = 0) -> None:
         self.ram = ram
         total = ram.size >> PAGE_SHIFT
-        self._refs_map = _lazy(total * 4)
-        self._free_map = _lazy(total * 4)
+        self._refs_map = lazy(total * 4)
+        self._free_map = lazy(total * 4)
         self.refs = memoryview(self._refs_map).cast("I")[:total]
         self.free = memoryview(self._free_map).cast("I")[:total]
         self.counters = memoryview(bytearray(8 * 8)).cast("Q")
@@ -52,6 +54,8 @@ class Frames:
         self.counters[LIMIT] = total
         self.code: set[int] = set()
         self.reclaim: Callable[[], bool] | None = None  # the one place for reclaim and swap: True if a frame came free
+        self.spaces: dict[Mm, None] = {}  # every address space, in the order they were made: reclaim goes round them
+        self.swap = Swap(swap_pages)
         self.next_inode = 1  # of shared anonymous memory, as its own file system numbers it
         self.zero_pfn = self.alloc()
         self.refs[self.zero_pfn] = PINNED
@@ -164,9 +168,3 @@ class Frames:
             self.ram.discard(int(gone[start]) << PAGE_SHIFT, (end - start) << PAGE_SHIFT)
             flags[start:end] = CLEAN
         return flags
-
-
-def _lazy(length: int) -> mmap.mmap:
-    """Zeroed memory that the host backs when it is touched."""
-    length = -(-length // PAGE_SIZE) * PAGE_SIZE
-    return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)

@@ -84,6 +84,7 @@ class Mm:
         self.start_code = self.end_code = self.start_data = self.end_data = 0
         self.start_brk = self.brk = self.start_stack = 0
         self.arg_start = self.arg_end = self.env_start = self.env_end = 0
+        frames.spaces[self] = None
 
     @property
     def cr3(self) -> int:
@@ -164,6 +165,7 @@ class Mm:
         self.update_hiwater()
         unmap_all(self)
         self.page_table.destroy()
+        self.frames.spaces.pop(self, None)
 
     # The only ways to guest memory: see uaccess.py
 

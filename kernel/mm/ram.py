@@ -14,6 +14,12 @@ LOW = 1 << 20  # physical [0, LOW) is the CPU's own (VMCB, entry code); frames s
 NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
 
 
+def lazy(length: int) -> mmap.mmap:
+    """At least `length` bytes of zeroed memory that the host backs when it is touched."""
+    length = max(1, -(-length // PAGE_SIZE)) * PAGE_SIZE
+    return mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)
+
+
 class Ram:
     """`size` bytes of physical memory. The host backs a page when it is first touched, so unused RAM costs nothing.
 

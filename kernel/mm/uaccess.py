@@ -69,7 +69,8 @@ def _run(mm: Mm, va: int, n: int, ready: int) -> tuple[int, int]:
 
 def copy_from_user_partial(mm: Mm, va: int, n: int) -> bytes:
     """Up to `n` bytes at `va`: as many as are there before the first bad page."""
-    parts: list[memoryview] = []
+    parts: list[memoryview | bytes] = []
+    copied = 0  # of `parts`: a fault may take pages away that were read before it
     while n > 0:
         pa, size = _run(mm, va, n, READ_READY)
         if size:
@@ -77,6 +78,9 @@ def copy_from_user_partial(mm: Mm, va: int, n: int) -> bytes:
             va += size
             n -= size
             continue
+        while copied < len(parts):
+            parts[copied] = bytes(parts[copied])
+            copied += 1
         pa = _frame(mm, va, READ)
         if pa < 0:
             break

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from kernel.mm.mm import ANON as ANON_RSS
 from kernel.mm.mm import FILE, SHMEM, Mm
-from kernel.mm.pte import ANON, GUARD, HERE, PFN, SPECIAL
+from kernel.mm.mm import SWAP as SWAPPED
+from kernel.mm.pte import ANON, GUARD, HERE, PFN, SPECIAL, SWAP
 from kernel.mm.vma import EXEC, Vma
 
 if TYPE_CHECKING:
@@ -26,9 +27,8 @@ def bulk(start: int, end: int) -> bool:
 
 
 def zap_range(mm: Mm, vma: Vma, start: int, end: int, *, guards: bool = True) -> int:
-    """Drop the pages of [start, end), which lies in `vma`; returns how many there were. `guards`: guard markers too.
-
-    Swap entries lead nowhere yet: this is where their slots are freed."""
+    """Drop the pages of [start, end), which lies in `vma`; returns how many were in RAM. Those in swap go as well,
+    with `guards` guard markers too."""
     if end - start == 4096:
         leaf = mm.page_table.leaves.get(start >> 21)
         if leaf is None:
@@ -82,7 +82,11 @@ def _zap_few(mm: Mm, vma: Vma, i: int, j: int, guards: bool) -> int:
                 n = counters[0]
                 frames.free[n] = pfn
                 counters[0] = n + 1
-        elif not entry & GUARD or guards:
+        elif entry & SWAP:
+            words[k] = 0
+            frames.swap.put(entry >> 12)
+            mm.counters[SWAPPED] -= 1
+        elif guards:
             words[k] = 0
     if anon:
         mm.counters[ANON_RSS] -= anon
@@ -101,11 +105,24 @@ def _zap_array(mm: Mm, vma: Vma, i: int, j: int, guards: bool, pfns: list[np.nda
         mm.counters[ANON_RSS] -= anon
         mm.counters[SHMEM if vma.shmem else FILE] -= len(owned) - anon
         pfns.append((owned & PFN) >> 12)
+    if mm.counters[SWAPPED]:
+        drop_swap(mm, i, j)
     if guards:
         mm.words[i:j] = ZEROS[: j - i]
     else:
         entries[((entries & HERE) != 0) | ((entries & GUARD) == 0)] = 0
     return len(here)
+
+
+def drop_swap(mm: Mm, i: int, j: int) -> None:
+    """Free what PTEs [i, j) have in swap."""
+    words, swap = mm.words, mm.frames.swap
+    for k in range(i, j):
+        entry = words[k]
+        if entry & (HERE | SWAP) == SWAP:
+            words[k] = 0
+            swap.put(entry >> 12)
+            mm.counters[SWAPPED] -= 1
 
 
 def zap_file(mm: Mm, vma: Vma, start: int, end: int) -> None:
