@@ -199,7 +199,10 @@ def free_tables(mm: Mm, start: int, end: int) -> None:
 
 
 def unmap_all(mm: Mm) -> None:
-    """exit_mmap: everything goes, seals notwithstanding."""
+    """exit_mmap: everything goes, seals notwithstanding. The CPU is off these tables: code that was translated from
+    frames which live on (a file's pages) serves the next program."""
+    code, mm.code = mm.code, _nothing
+    before = len(mm.frames.code)
     for vma in list(mm.vmas):
         zap_range(mm, vma, vma.start, vma.end)
         mm.drop(vma)
@@ -213,5 +216,12 @@ def unmap_all(mm: Mm) -> None:
 
 def noreserve(mm: Mm) -> int:
     """The VM_ flag that MAP_NORESERVE amounts to: none where vm.overcommit_memory is 2."""
+    mm.code = code
+    if len(mm.frames.code) < before:
+        code()
+
+
+def _nothing() -> None:
+    pass
     return 0 if mm.frames.commit.mode == NEVER else NORESERVE
 

@@ -37,16 +37,19 @@ def execve(
     filename = execfn
     for _ in range(MAX_INTERPRETERS):
         file = _open(task, path)
-        script = _interpreter(file)
-        if script is None:
-            break
+        try:
+            script = _interpreter(file)
+            if script is None:
+                program = loader.load(task, file, argv, envp, filename)
+                break
+        finally:
+            file.put()  # what is mapped of it stays
         interpreter, argument = script
         argv = [interpreter, *([argument] if argument else []), filename, *argv[1:]]
         filename = interpreter
         path = _find_interpreter(interpreter, find)
     else:
         raise LinuxError(ELOOP, "scripts whose interpreters are scripts, too deep")
-    program = loader.load(task, file, argv, envp, filename)
     _replace(task, path, filename, program)
 
 
@@ -93,9 +96,8 @@ def _replace(task: Task, path: Path, filename: bytes, program: loader.Program) -
     old, task.mm = task.mm, program.mm
     system.cpu.load_cr3(program.mm.cr3)
     system.cpu.delegate_faults(program.mm.fault_table())
-    system.cpu.invalidate_code()
     if old is not None:
-        old.destroy()
+        old.destroy()  # drops translated code, if frames that held code went with it
     signal.flush_for_exec(process)
     task.files.close_on_exec()
     task.comm = filename.rpartition(b"/")[2][:COMM_LEN].decode("utf-8", "surrogateescape")
