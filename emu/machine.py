@@ -44,7 +44,6 @@ class Machine:
         self.config = config
         self.ram = _take_ram(config.memory)
         self.cpu = UnicornCpu(self.ram, slice_insns=SLICE, native=config.native)
-        self._booted = False
         self.kernel = Kernel(config.kernel(), self.cpu, self.ram, probes, streams)
         clock = self.kernel.system.clock
         self.cpu.tsc_offset = lambda: clock.slept
@@ -53,7 +52,6 @@ class Machine:
         """Load the ELF file `content`, known to the host as `program`. Raises kernel.task.elf.ExecError."""
         name = os.fsencode(guest_path(program, self.config))
         self.kernel.boot(content, name, argv, self.config.environ, os.fsencode(program))
-        self._booted = True
 
     def run(self, interrupts: Interrupts, unread: Callable[[], bool] | None = None) -> Stopped:
         """The trap loop. What the guest does to itself is its end; what we do to it is in the value.
@@ -101,8 +99,7 @@ class Machine:
 
     def close(self) -> None:
         """Give the guest's memory back."""
-        if self._booted:
-            self.kernel.close()
+        self.kernel.close()
         _give_ram_back(self.ram)
 
 

@@ -97,6 +97,11 @@ class HostFs(FileSystem):
             if inode.pages is not None:
                 inode.pages.write_back()
 
+    def close(self) -> None:
+        if self.root_fd >= 0:
+            os.close(self.root_fd)
+            self.root_fd = -1
+
     @contextmanager
     def handle(self, dentry: Dentry, flags: int = HANDLE) -> Iterator[int]:
         """A host descriptor of what `dentry` names, by default one that only stands for it (O_PATH)."""
@@ -338,10 +343,18 @@ class HostInode(Inode):
 
 def mount_host(vfs: Vfs, host: str, guest: bytes, writable: bool, noexec: bool, minor: int) -> None:
     """Show `host` at `guest`. Raises LinuxError where the host refuses, or has no such thing."""
-    user = vfs.config.uid, vfs.config.gid
-    fs = HostFs(minor, vfs.now, vfs.tmpfs.ram, vfs.tmpfs.frames, host, *user)
     if guest.strip(b"/") == b"":
         raise LinuxError(EINVAL, "a host folder is mounted below the root, not over it")
+    user = vfs.config.uid, vfs.config.gid
+    fs = HostFs(minor, vfs.now, vfs.tmpfs.ram, vfs.tmpfs.frames, host, *user)
+    try:
+        _attach(vfs, fs, host, guest, writable, noexec)
+    except LinuxError:
+        fs.close()
+        raise
+
+
+def _attach(vfs: Vfs, fs: HostFs, host: str, guest: bytes, writable: bool, noexec: bool) -> None:
     if not fs.root.inode.is_dir:
         if not fs.root.inode.is_regular:
             raise LinuxError(ENOTDIR, f"{host} is neither a folder nor a regular file")

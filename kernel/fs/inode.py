@@ -53,6 +53,9 @@ class FileSystem:
     def sync(self) -> None:
         """Write back everything that is dirty. In memory nothing is."""
 
+    def close(self) -> None:
+        """The machine is gone: give back what the host lent."""
+
     def usage(self) -> tuple[int, int, int, int]:
         """statfs(2)'s (blocks, free blocks, inodes, free inodes), in blocks of 4 KiB."""
         return (0, 0, 0, 0)

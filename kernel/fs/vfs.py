@@ -72,8 +72,12 @@ class Vfs:
         self.pipe_mount = self._internal(self.pipes)
         self._furnish(config)
         self.std = [self._std(stream) for stream in streams]
-        for number, mount in enumerate(config.mounts):
-            self._mount_host(mount.host, mount.guest, mount.writable, mount.noexec, number)
+        try:
+            for number, mount in enumerate(config.mounts):
+                self._mount_host(mount.host, mount.guest, mount.writable, mount.noexec, number)
+        except LinuxError:
+            self.close()
+            raise
 
     def _internal(self, fs: FileSystem) -> Mount:
         root = Dentry(b"/", None, RamDir(self.tmpfs, S_IFDIR | 0o755))
@@ -199,6 +203,11 @@ class Vfs:
         return Path(fs_mount, Dentry(name, None, inode))
 
 
+
+    def close(self) -> None:
+        """Nobody will look up a name any more."""
+        for mount in self.mounts:
+            mount.fs.close()
 
     def sync(self) -> None:
         """sync(2): everything dirty goes to the host."""

@@ -36,7 +36,7 @@ def execve(
     stack.check_size(argv, envp, execfn, task.rlimits.soft("STACK"))
     filename = execfn
     for _ in range(MAX_INTERPRETERS):
-        file = _open(task, path)
+        file = _open(task, path).get()
         try:
             script = _interpreter(file)
             if script is None:

@@ -43,5 +43,6 @@ def _end(task: Task, status: ExitStatus) -> None:
 def release(process: Process) -> None:
     """Nobody wants to look at the dead process any more: its memory goes back."""
     for task in process.tasks:
-        task.mm.destroy()
+        if task.mm:  # else its first execve was refused
+            task.mm.destroy()
     process.tasks[0].system.processes.pop(process.pid, None)

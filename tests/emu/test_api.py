@@ -164,3 +164,23 @@ def test_a_hundred_runs_leak_neither_memory_nor_descriptors(hello: Path) -> None
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == files
     assert _host_rss() - before < 8 << 20
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc/self/fd")
+def test_no_descriptor_of_the_host_stays_open_whatever_the_end(hello: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad"
+    bad.write_bytes(hello.read_bytes()[:200])
+    bad.chmod(0o755)
+    inside = tmp_path / "hello"
+    inside.write_bytes(hello.read_bytes())
+    inside.chmod(0o755)
+    emu.run(hello)
+    before = len(os.listdir("/proc/self/fd"))
+    mount = f"{tmp_path}:/m"
+    emu.run(inside, mounts=[mount])
+    emu.run(inside, mounts=[mount], max_instructions=100)
+    with pytest.raises(emu.ProgramError):
+        emu.run(bad, mounts=[mount])
+    with pytest.raises(emu.ConfigError):
+        emu.run(hello, mounts=[mount, f"{inside}:/m/hello/below"])
+    assert len(os.listdir("/proc/self/fd")) == before
