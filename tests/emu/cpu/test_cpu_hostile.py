@@ -200,7 +200,7 @@ def test_random_bytes_never_break_out(kind: bool) -> None:
     for _ in range(400):
         code = bytes(source.choice([source.randrange(256), 0x0F, 0x48, 0xF3, 0x66]) for _ in range(64))
         bare = guest(code, kind, rdi=DATA, rsi=DATA + 64, rcx=3, rbx=DATA + 128, rax=DATA, rdx=5, rbp=STACK - 2048)
-        bare.on_syscall = lambda nr, *_: None
+        bare.on_syscall = lambda *_: None
         for _ in range(4):
             trap = bare.run(bare.cpu.insns + 500)
             assert trap.kind is not TrapKind.SLICE
