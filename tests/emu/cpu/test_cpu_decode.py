@@ -82,6 +82,7 @@ def test_blocks_have_as_many_instructions_as_unicorn_translated() -> None:
 def test_c_and_python_decode_alike() -> None:
     guest(b"\x90", True)
     library = native.library()
+    assert library is not None
     source = random.Random(3)
     for _ in range(60_000):
         code = random_code(source, source.randrange(1, 24))
