@@ -108,7 +108,7 @@ class FaultTable(NamedTuple):
     touch of a page of one anonymous private VMA, and the first write to such a page after reads. All but `window` are
     u32 or u64 arrays shared with their owners, who may change them whenever the CPU does not run."""
 
-    window: memoryview  # VmaSet.window: start, end, PTE bits after a write, PTE bits of the zero page (0: not these)
+    window: memoryview  # VmaSet.window: start, end, PTE bits after a write, of the zero page (0: not these), TELL, TOLD
     mm_counters: memoryview  # Mm.counters
     frame_counters: memoryview  # Frames.counters
     refs: memoryview  # Frames.refs

@@ -387,7 +387,7 @@ static uint64_t alloc_frame(void)
 /* handle_mm_fault for the first touch of a page of `window`, and for the first write after a read. 0: not ours. */
 static int fault_here(uint64_t va, uint32_t error)
 {
-    const uint64_t *window = S->window;
+    uint64_t *window = S->window;
     if (!window || va < window[HS_START] || va >= window[HS_END])
         return 0;
     uint64_t *pte = find_pte(S, va);
@@ -408,6 +408,7 @@ static int fault_here(uint64_t va, uint32_t error)
             return 0;
         *pte = pfn << 12 | write_bits;
         S->mm_counters[HS_ANON]++;
+        window[HS_TOLD] = window[HS_TELL];
     }
     S->mm_counters[HS_MIN_FLT]++;
     return 1;

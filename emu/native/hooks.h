@@ -16,7 +16,7 @@ enum { HS_MODRM = 1, HS_IMM8 = 2, HS_IMM16 = 4, HS_IMMZ = 8, HS_IMMV = 16, HS_MO
 /* Indices into Frames.counters and Mm.counters, and into VmaSet.window (kernel/mm/{frames,mm,vmaset}.py). */
 enum { HS_FREE, HS_BUMP, HS_LIMIT, HS_ZERO };
 enum { HS_ANON = 0, HS_MIN_FLT = 4 };
-enum { HS_START, HS_END, HS_WRITE_BITS, HS_READ_BITS };
+enum { HS_START, HS_END, HS_WRITE_BITS, HS_READ_BITS, HS_TELL, HS_TOLD };
 
 typedef struct {
     uint64_t address;
@@ -61,7 +61,7 @@ typedef struct {
     int64_t (*on_syscall)(uint64_t nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
 
     /* faults answered here; window NULL: none */
-    const uint64_t *window;
+    uint64_t *window;
     uint64_t *mm_counters, *frame_counters;
     uint32_t *refs, *free;
 

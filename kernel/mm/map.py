@@ -127,9 +127,12 @@ def mmap_anonymous(mm: Mm, length: int, prot: int) -> int:
             ):
                 above.pgoff = start >> 12
                 vmas.resize(above, start, above.end)
+                vmas.expect(above)
             else:
-                vmas.insert_at(c, i, Vma(start, end, flags, None, start >> 12))
+                vma = Vma(start, end, flags, None, start >> 12)
+                vmas.insert_at(c, i, vma)
                 mm.map_count += 1
+                vmas.expect(vma)
             return start
     start = get_unmapped_area(mm, 0, length, thp=not length & 0x1FFFFF)
     mmap_region(mm, start, start + length, prot | MAY)
@@ -188,14 +191,15 @@ def _remove(mm: Mm, old: list[Vma], start: int, end: int) -> None:
 def free_tables(mm: Mm, start: int, end: int) -> None:
     """Free the page tables that only [start, end), now without VMAs, needed."""
     key = start >> 21
-    if key == end - 1 >> 21 and key not in mm.page_table.leaves:
+    table = mm.page_table
+    if key == end - 1 >> 21 and (key == table.spare or key not in table.leaves):
         return
     above = mm.vmas.above(start)
     floor = above.prev.end
     ceiling = above.start if above.start < TASK_SIZE else TASK_SIZE + 4096
     if key == end - 1 >> 21 and (floor > key << 21 or key + 1 << 21 > ceiling):
         return
-    mm.page_table.free_tables(start, end, floor, ceiling)
+    table.free_tables(start, end, floor, ceiling)
 
 
 def unmap_all(mm: Mm) -> None:
@@ -212,10 +216,6 @@ def unmap_all(mm: Mm) -> None:
             mm.frames.commit.committed -= pages
         if vma.flags & LOCKED:
             mm.locked_vm -= pages
-
-
-def noreserve(mm: Mm) -> int:
-    """The VM_ flag that MAP_NORESERVE amounts to: none where vm.overcommit_memory is 2."""
     mm.code = code
     if len(mm.frames.code) < before:
         code()
@@ -223,5 +223,9 @@ def noreserve(mm: Mm) -> int:
 
 def _nothing() -> None:
     pass
+
+
+def noreserve(mm: Mm) -> int:
+    """The VM_ flag that MAP_NORESERVE amounts to: none where vm.overcommit_memory is 2."""
     return 0 if mm.frames.commit.mode == NEVER else NORESERVE
 

@@ -12,6 +12,7 @@ from kernel.mm.frames import Frames
 from kernel.mm.pte import PFN, TABLE
 
 FANOUT = 512
+NONE = -1
 
 
 class PageTable:
@@ -20,9 +21,13 @@ class PageTable:
     Always holds: `leaves[va >> 21]` is the index into `Ram.words` of the table that holds va's PTE (in Linux: the PTE
     table), `mids[va >> 30]` that of its PMD table, `tops[va >> 39]` that of its PUD table; all three name exactly the
     tables that are reachable from `cr3`.
+
+    `spare` is the key of a PTE table that no mapping needed at the last `free_tables`: programs unmap and map again at
+    the same place. It is freed when another takes its place, if it is empty then, and counts as free where tables are
+    counted (`drop_spare`).
     """
 
-    __slots__ = ("cr3", "frames", "leaves", "mids", "tops", "words")
+    __slots__ = ("cr3", "frames", "leaves", "mids", "spare", "tops", "words")
 
     def __init__(self, frames: Frames) -> None:
         self.frames = frames
@@ -31,6 +36,7 @@ class PageTable:
         self.leaves: dict[int, int] = {}
         self.mids: dict[int, int] = {}
         self.tops: dict[int, int] = {}
+        self.spare = NONE
 
     def lookup(self, va: int) -> int:
         """The index (u64 words) of va's PTE, or -1 where no table exists."""
@@ -105,9 +111,11 @@ class PageTable:
             if floor > key << 21 or key + 1 << 21 > ceiling:
                 return
             if floor > key >> 9 << 30 or (key >> 9) + 1 << 30 > ceiling:
-                if key in self.leaves:
-                    self._drop(self.leaves, key, self.mids[key >> 9])
+                if key in self.leaves and key != self.spare:
+                    self.drop_spare()
+                    self.spare = key
                 return
+        self.drop_spare()
         for key in self._keys(start, end):
             if floor <= key << 21 and key + 1 << 21 <= ceiling:
                 self._drop(self.leaves, key, self.mids[key >> 9])
@@ -117,6 +125,13 @@ class PageTable:
         for key in range(start >> 39, (end - 1 >> 39) + 1):
             if key in self.tops and floor <= key << 39 and key + 1 << 39 <= ceiling:
                 self._drop(self.tops, key, self.cr3 >> 3)
+
+    def drop_spare(self) -> None:
+        """Free the spare table, unless it came into use again: then it is none."""
+        leaf, key = self.leaves.get(self.spare), self.spare
+        self.spare = NONE
+        if leaf is not None and self.words[leaf : leaf + FANOUT] == EMPTY:
+            self._drop(self.leaves, key, self.mids[key >> 9])
 
     def _drop(self, tables: dict[int, int], key: int, parent: int) -> None:
         self.words[parent + (key & 511)] = 0

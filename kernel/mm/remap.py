@@ -201,6 +201,7 @@ def _copy_vma(mm: Mm, vma: Vma, addr: int, new_addr: int, length: int) -> tuple[
 def move_page_tables(mm: Mm, source: Vma, target: Vma, old: int, new: int, length: int) -> None:
     """Move all PTEs of [old, old + length) to `new`, whole tables where both sides are 2 MiB-aligned."""
     table, words = mm.page_table, mm.words
+    table.drop_spare()
     moved = False
     for va, i, j in list(table.leaves_in(old, old + length)):
         to = va - old + new

@@ -51,6 +51,7 @@ def mm_stats(mm: Mm) -> MmStats:
 def table_pages(mm: Mm) -> int:
     """VmPTE: PTE, PMD and PUD tables (mm_pgtables_bytes); the top table does not count."""
     table = mm.page_table
+    table.drop_spare()
     return len(table.leaves) + len(table.mids) + len(table.tops)
 
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
-from kernel.mm.vma import Vma
+from kernel.mm.pte import SPECIAL
+from kernel.mm.vma import WRITE, Vma
 
+TELL, TOLD = 4, 5  # indices into VmaSet.window, after start, end, PTE bits of a page written to and of the zero page
 MAX = 64
 TOP = 1 << 64
 NONE = Vma(0, 0, 0)
@@ -90,12 +92,12 @@ class VmaSet:
     """Always: VMAs are sorted and do not overlap; each is linked to its neighbours; `head` and `tail` are sentinels
     below and above all (empty, without flags), so that every VMA has neighbours. `len` and iteration leave them out.
 
-    `recent` is the VMA of the last fault, or an empty one. `window` is the same for a native fault path: (start, end,
-    PTE bits) of a VMA whose absent pages a write may fill with a zeroed frame without asking; start == end when there
-    is none. Every change to the set empties both.
+    `recent` is the VMA where the next fault is likely: that of the last one, or the newest; or an empty one. `window`
+    says the same to a native fault path, see `expect`: start == end when there is none. Every change to the set
+    empties both.
     """
 
-    __slots__ = ("chunks", "firsts", "head", "maxima", "recent", "tail", "window")
+    __slots__ = ("chunks", "expected", "firsts", "head", "maxima", "recent", "tail", "window")
 
     def __init__(self) -> None:
         self.head = Vma(0, 0, 0)
@@ -105,8 +107,8 @@ class VmaSet:
         self.chunks = [Chunk([self.tail], [0])]
         self.firsts = [0]  # the first start of each chunk; the first chunk's counts as 0
         self.maxima = Maxima([0])
-        self.recent = NONE
-        self.window = memoryview(bytearray(32)).cast("Q")
+        self.recent = self.expected = NONE
+        self.window = memoryview(bytearray(8 * 6)).cast("Q")
 
     def __len__(self) -> int:
         return sum(len(chunk.vmas) for chunk in self.chunks) - 1
@@ -292,6 +294,18 @@ class VmaSet:
         """Change a VMA's flags."""
         self.forget()
         vma.reflag(flags)
+
+    def expect(self, vma: Vma) -> None:
+        """The next faults are likely in `vma`, which is anonymous and private: from now on a CPU that was given the
+        FaultTable may do there what kernel/mm/fault.py does. It sets TOLD to TELL when it has filled a page: then
+        `fault.settle` owes the VMA its anon_vma."""
+        self.recent = self.expected = vma
+        window = self.window
+        window[0] = vma.start
+        window[1] = vma.end
+        window[2] = vma.write_bits if vma.flags & WRITE else 0
+        window[3] = vma.read_bits | SPECIAL
+        window[TELL] = not vma.anon_vma
 
     def forget(self) -> None:
         """Drop what the fault paths remember."""
