@@ -92,6 +92,9 @@ def run(
     stderr: BinaryIO | int | None = None,
     env: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     memory: int | str = 4 << 30,
+    swap: int | str = 0,
+    hugepages: int = 0,
+    nodes: int = 1,
     mounts: Iterable[Mount | str] = (),
     trace: str | None = None,
     page_faults: bool = False,
@@ -122,6 +125,9 @@ def run(
     """
     config = RunConfig(
         memory=parse_size(memory) if isinstance(memory, str) else memory,
+        swap=parse_size(swap) if isinstance(swap, str) else swap,
+        hugepages=hugepages,
+        nodes=nodes,
         seed=seed,
         aslr=aslr,
         epoch=epoch,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MIN_MEMORY = 4 << 20
 MAX_MEMORY = 256 << 30
+MAX_NODES = 8
 _UNITS = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 
@@ -56,6 +57,9 @@ class _Knobs(NamedTuple):
     """The fields of RunConfig."""
 
     memory: int = 4 << 30  # bytes of guest RAM; backed lazily
+    swap: int = 0  # bytes
+    hugepages: int = 0  # pages of 2 MiB, kept apart from the rest of memory
+    nodes: int = 1  # NUMA nodes that memory is split into
     seed: int = 0  # AT_RANDOM, getrandom(2), /dev/urandom
     aslr: int | None = None  # None: addresses as under `setarch -R`; else a seed of the layout
     epoch: float = 1_750_000_000  # CLOCK_REALTIME at the start, seconds
@@ -98,6 +102,12 @@ class RunConfig(_Knobs):
             raise ConfigError(f"memory of {self.memory} bytes is outside of 4M to {MAX_MEMORY >> 30}G")
         if self.memory % 4096:
             raise ConfigError(f"memory of {self.memory} bytes is not a whole number of 4 KiB pages")
+        if not 0 <= self.swap <= MAX_MEMORY or self.swap % 4096:
+            raise ConfigError(f"swap of {self.swap} bytes is not 0 to {MAX_MEMORY >> 30}G in whole 4 KiB pages")
+        if not 0 <= self.hugepages << 21 <= self.memory // 2:
+            raise ConfigError(f"{self.hugepages} huge pages of 2 MiB are more than half of memory")
+        if not 1 <= self.nodes <= MAX_NODES:
+            raise ConfigError(f"{self.nodes} nodes are not 1 to {MAX_NODES}")
         for name, value in (("seed", self.seed), ("aslr", self.aslr or 0)):
             if not 0 <= value < 1 << 64:
                 raise ConfigError(f"{name} {value} is not within 0 and 2^64-1")
@@ -143,6 +153,9 @@ class RunConfig(_Knobs):
         """The part that the kernel is built from."""
         return KernelConfig(
             ram_bytes=self.memory,
+            swap_bytes=self.swap,
+            hugepages=self.hugepages,
+            nodes=self.nodes,
             seed=self.seed,
             aslr=self.aslr,
             epoch_ns=round(self.epoch * 1_000_000_000),

@@ -72,6 +72,9 @@ def _trace_arguments(group: argparse._ArgumentGroup) -> None:
 def _machine_arguments(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--memory", metavar="SIZE", type=_of(parse_size), help="guest RAM: 64M, 4G (default 4G)")
+    add("--swap", metavar="SIZE", type=_of(parse_size), help="where pages go when RAM is full (default 0)")
+    add("--hugepages", metavar="N", type=_number, help="2 MiB pages kept for MAP_HUGETLB (default 0)")
+    add("--nodes", metavar="N", type=_number, help="NUMA nodes, 1 to 8, that RAM is split into (default 1)")
     add(
         "--mount",
         metavar="HOST:GUEST[:rw]",
@@ -143,6 +146,9 @@ def config_of(options: argparse.Namespace) -> RunConfig:
     uid = options.uid
     given = {
         "memory": options.memory,
+        "swap": options.swap,
+        "hugepages": options.hugepages,
+        "nodes": options.nodes,
         "seed": options.seed,
         "aslr": options.aslr,
         "epoch": options.epoch,

@@ -13,7 +13,7 @@ from kernel.mm.fault import Fault, handle_mm_fault, prepare_anon_vma
 from kernel.mm.merge import modify
 from kernel.mm.mm import SWAP as SWAPPED
 from kernel.mm.pte import ANON, GUARD, HERE, PFN, SPECIAL, A, D, P, W
-from kernel.mm.reclaim import Evictable, evict_anon
+from kernel.mm.reclaim import Clock, Evictable, evict_anon
 from kernel.mm.shmem import Shmem
 from kernel.mm.vma import (
     DONTCOPY,
@@ -193,6 +193,8 @@ def free(mm: Mm, vma: Vma, start: int, end: int) -> None:
     if vma.mappable is not None:
         raise LinuxError(EINVAL, "MADV_FREE is for private anonymous memory")
     refs = mm.frames.refs
+    if isinstance(mm.frames.reclaim, Clock):
+        mm.frames.reclaim.rest = 0
     if mm.counters[SWAPPED]:
         for _, i, j in mm.page_table.leaves_in(start, end):
             drop_swap(mm, i, j)

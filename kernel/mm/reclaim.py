@@ -49,12 +49,20 @@ class Clock:
         self.frames = frames
         self.mm: Mm | None = None
         self.va = 0
+        self.rest = 0  # pages to take the hard way before the easy one, which gave nothing, is tried again
         self.lazily_freed = 0  # pglazyfreed of /proc/vmstat
         self.stolen = 0  # pgsteal_direct
 
     def __call__(self) -> bool:
         """Free some frames. False: nothing can be had."""
-        found = self.shrink_caches() or self._turn(hard=False) or self._turn(hard=True)
+        found = 0
+        if self.rest <= 0:
+            found = self.shrink_caches() or self._turn(hard=False)
+            if not found:
+                self.rest = self.frames.total >> 3
+        if not found:
+            found = self._turn(hard=True)
+            self.rest = self.rest - found if found else 0
         self.stolen += found
         return found > 0
 
@@ -80,7 +88,8 @@ class Clock:
         spaces = list(self.frames.spaces)
         at = spaces.index(self.mm) if self.mm in spaces else 0
         hand = self.va if self.mm in spaces else 0
-        ways = [(spaces[at], hand, TOP), *((mm, 0, TOP) for mm in spaces[at + 1 :] + spaces[:at]), (spaces[at], 0, hand)]
+        others = [(mm, 0, TOP) for mm in spaces[at + 1 :] + spaces[:at]]
+        ways = [(spaces[at], hand, TOP), *others, (spaces[at], 0, hand)]
         for mm, low, high in ways:
             for vma in mm.vmas.overlapping(low, high):
                 if vma.flags & UNEVICTABLE or (vma.shmem and not vma.anon_vma):

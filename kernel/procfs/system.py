@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kernel.task.system import System
 
 NSEC = 1_000_000_000
+SWAP_NAME = "/dev/vdb"  # of the simulated swap area
 
 
 def address_spaces(system: System) -> list[Mm]:
@@ -27,14 +28,14 @@ def memory(system: System) -> dict[str, int]:
     anon, mapped = (sum(mm.counters[i] for mm in spaces) for i in (ANON, FILE))
     shared = max(vfs.tmpfs.used + vfs.shm.used, sum(mm.counters[SHMEM] for mm in spaces))
     locked = sum(mm.locked_vm for mm in spaces)
-    swap, tables = system.config.swap_bytes >> 12, sum(map(table_pages, spaces))
+    swap, tables = frames.swap, sum(map(table_pages, spaces))
     free = frames.total - frames.used
     huge = frames.commit.hugetlb_pages
     return {
         "MemTotal": frames.total, "MemFree": free, "MemAvailable": free, "Buffers": 0, "Cached": shared + mapped,
         "SwapCached": 0, "Active": anon + mapped, "Inactive": shared, "Active(anon)": anon, "Inactive(anon)": shared,
-        "Active(file)": mapped, "Inactive(file)": 0, "Unevictable": locked, "Mlocked": locked, "SwapTotal": swap,
-        "SwapFree": swap, "Zswap": 0, "Zswapped": 0, "Dirty": 0, "Writeback": 0, "AnonPages": anon,
+        "Active(file)": mapped, "Inactive(file)": 0, "Unevictable": locked, "Mlocked": locked, "SwapTotal": swap.pages,
+        "SwapFree": swap.pages - swap.used, "Zswap": 0, "Zswapped": 0, "Dirty": 0, "Writeback": 0, "AnonPages": anon,
         "Mapped": mapped + sum(mm.counters[SHMEM] for mm in spaces), "Shmem": shared, "KReclaimable": 0, "Slab": 0,
         "SReclaimable": 0, "SUnreclaim": 0, "KernelStack": 4 * len(system.tasks), "PageTables": tables,
         "SecPageTables": 0, "NFS_Unstable": 0, "Bounce": 0, "WritebackTmp": 0, "CommitLimit": frames.commit.limit,
@@ -131,7 +132,12 @@ def filesystems(system: System) -> str:
 
 @proc_file("swaps")
 def swaps(system: System) -> str:
-    return "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
+    """swap_show(): the one area, as a partition would be shown."""
+    swap = system.frames.swap
+    head = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
+    size, used = swap.pages * 4, swap.used * 4
+    gaps = ["\t" * (1 if figure >= 10**7 else 2) for figure in (size, used)]
+    return head + (f"{SWAP_NAME:<40}partition\t{size}{gaps[0]}{used}{gaps[1]}-2\n" if swap.pages else "")
 
 
 @proc_file("cmdline")
@@ -142,11 +148,11 @@ def cmdline(system: System) -> str:
 @proc_file("vmstat")
 def vmstat(system: System) -> str:
     """Those counters of Linux's that this machine keeps."""
-    spaces, pages = address_spaces(system), memory(system)
+    spaces, pages, frames = address_spaces(system), memory(system), system.frames
     figures = {
         "nr_free_pages": pages["MemFree"], "nr_mlock": pages["Mlocked"], "nr_anon_pages": pages["AnonPages"],
         "nr_mapped": pages["Mapped"], "nr_file_pages": pages["Cached"], "nr_dirty": 0, "nr_writeback": 0,
-        "nr_shmem": pages["Shmem"], "nr_page_table_pages": pages["PageTables"], "pswpin": 0, "pswpout": 0,
+        "nr_shmem": pages["Shmem"], "nr_page_table_pages": pages["PageTables"], "pswpin": frames.swap.ins, "pswpout": frames.swap.outs,
         "pgfault": sum(mm.counters[MIN_FLT] + mm.counters[MAJ_FLT] for mm in spaces),
         "pgmajfault": sum(mm.counters[MAJ_FLT] for mm in spaces), "oom_kill": 0,
     }  # fmt: skip

@@ -50,7 +50,7 @@ def sysinfo(task: Task, info: Out[Sysinfo]) -> int:
     total = frames.total * 4096
     facts = Sysinfo(
         system.clock.monotonic_ns() // NSEC, (0, 0, 0), total, total - frames.used * 4096, 0, 0,
-        system.config.swap_bytes, system.config.swap_bytes, len(system.processes), 0, 0, 0, 1,
+        frames.swap.pages << 12, frames.swap.pages - frames.swap.used << 12, len(system.processes), 0, 0, 0, 1,
     )  # fmt: skip
     task.mm.copy_to_user(info, facts.pack())
     return 0
