@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 P, W, U, FETCH = 1, 2, 4, 16
 _WIDE = 64  # the most bytes one operand touches
+_STORES = ("mov", "fst", "fist", "fnst", "fnsave", "fxsave", "stmxcsr", "pextr", "extract")  # capstone says: read
 _PUSHES = ("push", "call", "enter", "lcall")
 
 
@@ -54,8 +55,10 @@ def _touches(insn: CsInsn, regs: Regs, va: int, write: bool) -> bool:
     from capstone.x86 import X86_OP_MEM
 
     wanted = CS_AC_WRITE if write else CS_AC_READ
-    for operand in insn.operands:
-        if operand.type == X86_OP_MEM and operand.access & wanted:
+    for index, operand in enumerate(insn.operands):
+        stores = not index and insn.mnemonic.startswith(_STORES)
+        access = CS_AC_WRITE if stores else operand.access
+        if operand.type == X86_OP_MEM and access & wanted:
             at = _effective(insn, operand.mem, regs)
             if (va - at) % (1 << 64) < max(operand.size, 1) + _WIDE:
                 return True

@@ -18,7 +18,8 @@ from kernel.cpu import Access, FaultTable, Regs, Trap, TrapKind, Traps, Vector
 from kernel.mm.ram import Ram
 
 MASK = (1 << 64) - 1
-SLICE = 10_000_000  # instructions between two looks of the host at its signals and limits
+SLICES = (1_000_000, 20_000_000)  # instructions between two looks at the host's signals, twin and native: 5 to 200 ms
+LONGEST_BLOCK = 4096  # instructions: Unicorn ends a block before it is a page long
 FLUSH_EVERY = 100_000_000  # instructions between two flushes of the TLB, at the end of a slice
 
 _READ, _WRITE, _FETCH = Access.READ, Access.WRITE, Access.FETCH
@@ -33,7 +34,7 @@ class UnicornCpu:
     `native`: the hooks in C (True: they must be there), the Python twins (False), or whichever there is (None).
     """
 
-    def __init__(self, ram: Ram, *, slice_insns: int = SLICE, native: bool | None = None) -> None:
+    def __init__(self, ram: Ram, *, slice_insns: int | None = None, native: bool | None = None) -> None:
         self._emulator = emulator = the_emulator()
         emulator.lend(ram, self)
         lib, uc = emulator.lib, emulator.uc
@@ -105,7 +106,8 @@ class UnicornCpu:
             raise RuntimeError("this CPU was superseded by a newer UnicornCpu of the same process")
         self._traps = traps
         goal = FOREVER if until is None else until
-        slice_end = self._blocks.total + self._slice_insns
+        slice_insns = SLICES[self._native is not None] if self._slice_insns is None else self._slice_insns
+        slice_end = self._blocks.total + max(slice_insns, LONGEST_BLOCK)  # so that each slice gets somewhere
         while True:
             self._refresh()
             if self._blocks.total >= goal:
@@ -138,23 +140,31 @@ class UnicornCpu:
         left = goal - self._blocks.total
         code = self._read_code(address, size)
         starts = decode.starts(code)
+        absent = decode.first_absent(code)
+        if absent is not None and absent[0] < left:
+            return self._run_up_to(address, code, starts, absent[0], Trap(TrapKind.EXCEPTION, absent[1]))
         if left >= len(starts):
             if self._blocks.total >= self._flush_at:  # the TLB grows and shrinks only when it is flushed
                 self._flush_at = self._blocks.total + FLUSH_EVERY
                 self.flush_tlb()
             return _SLICE
-        if left == 0:
-            return _DEADLINE
-        return self._run_exactly([address + at for at in starts[: left + 1]], code[: starts[left]])
+        return self._run_up_to(address, code, starts, left, _DEADLINE)
+
+    def _run_up_to(self, rip: int, code: bytes, starts: list[int], count: int, then: Trap) -> Trap | None:
+        """Execute the first `count` instructions of the line of `code` at `rip`, then come out with `then`."""
+        if not count:
+            return then
+        trap = self._run_exactly([rip + at for at in starts[: count + 1]], code[: starts[count]])
+        return then if trap is _DEADLINE else trap
 
     def _run_exactly(self, plan: list[int], code: bytes) -> Trap | None:
         """Execute the straight line of instructions at `plan[:-1]`. None: their bytes changed on the way.
 
-        Unicorn ends a block at the address it is to stop at, if it translates it anew."""
+        Unicorn ends a block at the address it is to stop at, if it translates it anew; after a fault, one in the line."""
         self._plan, self._plan_code = plan, code
         self._blocks.limit = -1
         first, end = plan[0], plan[-1]
-        self._remove_translation(first)
+        self._remove_translations(first, end)
         try:
             trap = self._emulate(first, end)
             if trap is None and self._plan and self._rip.read()[0] == end:
@@ -163,10 +173,13 @@ class UnicornCpu:
             return trap
         finally:
             self._plan = []
-            self._remove_translation(first)
+            self._remove_translations(first, end)
 
-    def _remove_translation(self, va: int) -> None:
-        self._ctl(self._uc, u.CTL_TB_REMOVE, c_uint64(va), c_uint64(va + 1))
+    def _remove_translations(self, start: int, end: int) -> None:
+        while start < end:  # by page: Unicorn looks up the first one only
+            stop = min(end, (start | 4095) + 1)
+            self._ctl(self._uc, u.CTL_TB_REMOVE, c_uint64(start), c_uint64(stop))
+            start = stop
 
     def _settle_fetch(self, trap: Trap) -> Trap:
         """Unicorn fetches a whole block before it runs any of it: a refused fetch of the next page comes too early.
@@ -179,10 +192,13 @@ class UnicornCpu:
             return trap
         code = self._read_code(rip, room)
         starts = decode.starts(code)
-        if len(code) < room or len(starts) < 2:
+        if len(code) < room:
             return trap
-        before = self._run_exactly([rip + at for at in starts], code[: starts[-1]])
-        return trap if before is _DEADLINE or before is None else before
+        absent = decode.first_absent(code)
+        if absent is not None:
+            then = Trap(TrapKind.EXCEPTION, absent[1])
+            return self._run_up_to(rip, code, starts, absent[0], then) or then
+        return self._run_up_to(rip, code, starts, len(starts) - 1, trap) or trap
 
     def _advance(self, rip: int) -> None:
         """On the plan, all before `rip` was executed."""

@@ -21,7 +21,7 @@ class Blocks(Protocol):
     """The running count. `total` is exact at block edges; `settle` and `here` make it exact at `rip` inside one."""
 
     total: int  # instructions of all reported blocks, less what was taken back
-    limit: int  # a block that would take `total` past it is not counted: `on_limit` is asked
+    limit: int  # a block that would take `total` past it, or has an absent instruction: `on_limit` is asked first
 
     @property
     def next_rip(self) -> int:
@@ -55,7 +55,7 @@ class PythonBlocks:
 
     def __init__(self, read_code: Callable[[int, int], bytes], on_limit: OnLimit) -> None:
         self._read_code, self._on_limit = read_code, on_limit
-        self._counts: dict[int, tuple[int, int]] = {}
+        self._counts: dict[int, tuple[int, int, bool]] = {}  # by address: size, instructions, one of them is absent
         self.next_rip = 0
         self.reset()
         self.block_callback = u.BlockCallback(self._on_block)
@@ -75,6 +75,7 @@ class PythonBlocks:
         return len(self._counts) >= MOST
 
     def switch(self, cr3: int) -> None:
+        self.cr3 = cr3
         self._counts.clear()
 
     def _on_block(self, _uc: int, address: int, size: int, _data: int) -> None:
@@ -83,9 +84,10 @@ class PythonBlocks:
             self._came_again(address, size)
         known = self._counts.get(address)
         if known is None or known[0] != size:
-            known = self._counts[address] = (size, len(decode.starts(self._read_code(address, size))))
+            code = self._read_code(address, size)
+            known = self._counts[address] = (size, len(decode.starts(code)), decode.first_absent(code) is not None)
         total = self.total + known[1]
-        if total > self.limit and not self._on_limit(address, size):
+        if (total > self.limit or known[2]) and not self._on_limit(address, size):
             self.block = (address, 0)
             return
         self.total = total
@@ -96,7 +98,7 @@ class PythonBlocks:
         """Inside the last block another begins: a jump back, or a store hit the block it stands in. After the latter
         Unicorn runs the storing instruction alone; no jump makes a block shorter than what is left of the old one."""
         left = self._left(address)
-        if left > 1 and decode.length(self._read_code(address, decode.LONGEST), 0) == size:
+        if left > 1 and decode.length(self._read_code(address, decode.LONGEST), 0) & decode.LENGTH == size:
             self.total -= left
 
     def _left(self, rip: int) -> int:

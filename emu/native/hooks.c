@@ -21,9 +21,13 @@
 #define FRAME 0x000FFFFFFFFFF000ull
 #define CLEAN (1u << 31)
 #define LONGEST 15
+#define UNDEFINED (6u << 8) /* added to a length: the exception that an instruction must raise */
+#define FORBIDDEN (13u << 8)
+#define LENGTH 255u
 #define NONE (~0ull)
 #define PAGE_FAULT 0x14Eu
 #define CTL_TLB_FLUSH (11 | 1 << 30)
+#define GENERATIONS 0x1FFFFFFF
 
 enum { RAX = 35, RCX = 38, RDX = 40, RDI = 39, RIP = 41, RSI = 43, R8 = 106, R9 = 107, R10 = 108, R11 = 109, RFLAGS = 253 };
 
@@ -101,7 +105,7 @@ static size_t length_at(const hs_state *s, const uint8_t *code, size_t end, size
 {
     size_t i = at;
     int operand16 = 0, address32 = 0, wide = 0;
-    unsigned mandatory = 0;
+    unsigned mandatory = 0, absent = 0;
     while (i < end && s->one_byte[code[i]] & HS_PREFIX) {
         unsigned byte = code[i++];
         wide = (byte & 0xF8) == 0x48;
@@ -112,28 +116,36 @@ static size_t length_at(const hs_state *s, const uint8_t *code, size_t end, size
         else if (byte == 0xF2 || byte == 0xF3)
             mandatory = byte;
     }
-    if (i + 1 >= end)
+    if (i >= end)
         return LONGEST;
-    unsigned opcode = code[i++], flags = s->one_byte[opcode];
+    unsigned opcode = code[i], following = i + 1 < end ? code[i + 1] : 0, flags = s->one_byte[opcode];
+    i++;
     if (opcode == 0x0F) {
-        opcode = code[i++];
-        if (opcode == 0x38 || opcode == 0x3A) {
-            flags = opcode == 0x38 ? HS_MODRM : HS_MODRM | HS_IMM8;
+        i++;
+        if (following == 0x38 || following == 0x3A) {
+            flags = following == 0x38 ? HS_MODRM : HS_MODRM | HS_IMM8;
             i++;
         } else {
-            flags = s->two_byte[opcode];
-            if (opcode == 0x78 && (operand16 || mandatory == 0xF2))
+            flags = s->two_byte[following];
+            if (following == 0x78 && (operand16 || mandatory == 0xF2))
                 i += 2;
+            else if (following == 0xC7 && i < end && code[i] >= 0xF0)
+                absent = UNDEFINED;
         }
     } else if (opcode == 0xC4 || opcode == 0xC5) {
-        unsigned map = opcode == 0xC5 ? 1 : code[i] & 31;
+        unsigned map = opcode == 0xC5 ? 1 : following & 31;
         i += opcode == 0xC5 ? 1 : 2;
-        if (i >= end)
-            return LONGEST;
-        flags = map == 1 ? s->two_byte[code[i]] : HS_MODRM | (map == 3 ? HS_IMM8 : 0);
+        unsigned vex = i < end ? code[i] : 0;
+        flags = map == 1 ? s->two_byte[vex] : HS_MODRM | (map == 3 ? HS_IMM8 : 0);
+        int bmi = map == 2 ? vex == 0xF2 || vex == 0xF3 || (vex >= 0xF5 && vex <= 0xF7) : map == 3 && vex == 0xF0;
+        absent = bmi ? 0 : UNDEFINED;
         i++;
+    } else if ((opcode & 0xFC) == 0x6C || (opcode & 0xF4) == 0xE4) {
+        absent = FORBIDDEN;
+    } else if (opcode == 0x8F && following & 0x38) {
+        absent = UNDEFINED;
     }
-    return operands(code, end, i, flags, operand16 && !wide, address32, wide) - at;
+    return (operands(code, end, i, flags, operand16 && !wide, address32, wide) - at) | absent;
 }
 
 /* --- counting ------------------------------------------------------------------------------------------------------ */
@@ -141,14 +153,18 @@ static size_t length_at(const hs_state *s, const uint8_t *code, size_t end, size
 static hs_state *S; /* one, as there is one Uc */
 static int near;    /* its address fits in 31 bits */
 
-/* The instructions of [address, address + size) that begin at rip or after it. */
-static uint64_t count_from(uint64_t address, uint64_t size, uint64_t rip)
+/* The instructions of [address, address + size) that begin at rip or after it; is one of them not of this machine? */
+static uint64_t count_from(uint64_t address, uint64_t size, uint64_t rip, int *absent)
 {
     uint8_t code[2 * PAGE];
     uint64_t n = 0;
     size_t end = read_guest(S, address, code, size < sizeof code ? size : sizeof code);
-    for (size_t at = 0; at < end; at += length_at(S, code, end, at))
+    for (size_t at = 0, step; at < end; at += step & LENGTH) {
+        step = length_at(S, code, end, at);
         n += address + at >= rip;
+        if (step > LENGTH && absent)
+            *absent = 1;
+    }
     return n;
 }
 
@@ -157,7 +173,7 @@ static uint64_t rest(uint64_t rip)
     const hs_block *b = &S->blocks[S->last];
     if (rip - b->address >= b->size)
         return 0;
-    return rip == b->address ? b->count : count_from(b->address, b->size, rip);
+    return rip == b->address ? b->count : count_from(b->address, b->size, rip, NULL);
 }
 
 static uint32_t *slot(uint64_t address) { return &S->map[address * 0x9E3779B97F4A7C15ull >> (64 - HS_MAP_BITS)]; }
@@ -174,15 +190,17 @@ static uint32_t find_block(uint64_t address, uint64_t size)
 {
     uint32_t *at = slot(address);
     hs_block *b = &S->blocks[*at];
-    if (*at && b->address == address && b->size == size && b->generation == (S->generation & 0x7FFFFFFF))
+    if (*at && b->address == address && b->size == size && b->generation == (S->generation & GENERATIONS))
         return *at;
     if (S->used == HS_BLOCKS)
         return 0;
     b = &S->blocks[S->used];
     b->address = address;
     b->size = (uint16_t)size;
-    b->count = (uint16_t)count_from(address, size, 0);
-    b->generation = S->generation & 0x7FFFFFFF;
+    int absent = 0;
+    b->count = (uint16_t)count_from(address, size, 0, &absent);
+    b->absent = absent != 0;
+    b->generation = S->generation & GENERATIONS;
     b->alone = b->count == 1 && may_store(address);
     return *at = (uint32_t)S->used++;
 }
@@ -301,7 +319,7 @@ EXPORT void hs_on_block(void *uc, uint64_t address, uint32_t size, void *data)
         if (left > 1)
             S->left += (int64_t)left;
     }
-    if (S->left < b->count) {
+    if (S->left < b->count || b->absent) {
         over(index);
         return;
     }

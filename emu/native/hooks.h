@@ -21,7 +21,8 @@ enum { HS_START, HS_END, HS_WRITE_BITS, HS_READ_BITS, HS_TELL, HS_TOLD };
 typedef struct {
     uint64_t address;
     uint16_t size, count; /* a block is at most a page and an instruction long */
-    uint32_t generation : 31;
+    uint32_t generation : 29;
+    uint32_t absent : 1; /* holds an instruction that must not run: on_limit is asked each time */
     uint32_t alone : 1; /* one instruction, which may store: see hs_on_block */
 } hs_block;
 
