@@ -14,6 +14,7 @@ class Commit:
         self.swap_pages = swap_pages
         self.hugetlb_pages = 0
         self.ratio = 50  # vm.overcommit_ratio
+        self.kbytes = 0  # vm.overcommit_kbytes: instead of the ratio, unless 0
         self.admin_reserve = min(ram_pages // 32, 8192 >> 2)
         self.user_reserve = min(ram_pages // 32, 131072 >> 2)
         self.committed = 0
@@ -21,6 +22,8 @@ class Commit:
     @property
     def limit(self) -> int:
         """CommitLimit, in pages."""
+        if self.kbytes:
+            return (self.kbytes >> 2) + self.swap_pages
         return (self.ram_pages - self.hugetlb_pages) * self.ratio // 100 + self.swap_pages
 
     def charge(self, pages: int, privileged: bool, total_vm: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from kernel.abi.limits import MAX_MAP_COUNT, MMAP_MIN_ADDR
 from kernel.mm.commit import Commit
 from kernel.mm.ram import LOW, PAGE_SHIFT, PAGE_SIZE, Ram, lazy
 from kernel.mm.swap import Swap
@@ -56,6 +57,7 @@ class Frames:
         self.reclaim: Callable[[], bool] | None = None  # the one place for reclaim and swap: True if a frame came free
         self.spaces: dict[Mm, None] = {}  # every address space, in the order they were made: reclaim goes round them
         self.swap = Swap(swap_pages)
+        self.max_map_count, self.mmap_min_addr = MAX_MAP_COUNT, MMAP_MIN_ADDR  # of address spaces yet to be made
         self.next_inode = 1  # of shared anonymous memory, as its own file system numbers it
         self.zero_pfn = self.alloc()
         self.refs[self.zero_pfn] = PINNED
@@ -71,7 +73,7 @@ class Frames:
     @property
     def total(self) -> int:
         """Frames of RAM (MemTotal), the CPU's first megabyte included."""
-        return self.counters[LIMIT]
+        return len(self.refs)
 
     def alloc(self) -> int:
         """A zeroed frame with one reference. Raises OutOfMemory."""
@@ -115,6 +117,10 @@ class Frames:
     def _reclaim(self) -> None:
         if self.reclaim is None or not self.reclaim():
             raise OutOfMemory(f"all {self.total} frames of RAM are in use")
+
+    def node_of(self, pfn: int) -> int:
+        """The NUMA node that a frame belongs to."""
+        return 0
 
     def get(self, pfn: int) -> None:
         """One more owner."""

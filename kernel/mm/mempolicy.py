@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from kernel.mm.mm import Mm
 
 MODE_FLAGS = MpolMode.STATIC_NODES | MpolMode.RELATIVE_NODES | MpolMode.NUMA_BALANCING
+FLAG_NAMES = (
+    (MpolMode.STATIC_NODES, "static"), (MpolMode.RELATIVE_NODES, "relative"), (MpolMode.NUMA_BALANCING, "balancing"),
+)  # fmt: skip
 USER_NODES = MpolMode.STATIC_NODES | MpolMode.RELATIVE_NODES  # with these, the mask as given is kept and shown
 
 
@@ -27,6 +30,33 @@ class Policy(NamedTuple):
     nodes: int
     given: int = 0
     home: int = -1
+
+
+MODE_NAMES = ("default", "prefer", "bind", "interleave", "local", "prefer (many)", "weighted interleave")
+
+
+def node_list(mask: int) -> str:
+    """`0-1,3`: as %*pbl prints a node mask."""
+    runs, node = [], 0
+    while mask >> node:
+        if mask >> node & 1:
+            first = node
+            while mask >> node + 1 & 1:
+                node += 1
+            runs.append(f"{first}" if first == node else f"{first}-{node}")
+        node += 1
+    return ",".join(runs)
+
+
+def policy_text(policy: Policy | None) -> str:
+    """As /proc/[pid]/numa_maps shows it (mpol_to_str)."""
+    if policy is None:
+        return "default"
+    text = MODE_NAMES[policy.mode]
+    words = [word for bit, word in FLAG_NAMES if policy.flags & bit]
+    if words:
+        text += "=" + "|".join(words)
+    return f"{text}:{node_list(policy.nodes)}" if policy.nodes else text
 
 
 def split_mode(word: int) -> tuple[int, int]:

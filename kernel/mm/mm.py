@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import kernel.mm.peek as peeking
 import kernel.mm.uaccess as uaccess
-from kernel.abi.limits import MAX_MAP_COUNT, MMAP_MIN_ADDR, PAGE_SIZE, STACK_GUARD_GAP, TASK_SIZE
+from kernel.abi.limits import PAGE_SIZE, STACK_GUARD_GAP, TASK_SIZE
 from kernel.cpu import FaultTable
 from kernel.events import PageFault
 from kernel.mm.pagetable import PageTable
@@ -72,8 +72,8 @@ class Mm:
         self.hiwater_rss = self.hiwater_vm = 0
         self.total_vm = self.data_vm = self.stack_vm = self.exec_vm = self.locked_vm = 0
         self.lost_locks = self.map_count = 0
-        self.max_map_count = MAX_MAP_COUNT
-        self.mmap_min_addr = MMAP_MIN_ADDR
+        self.max_map_count = frames.max_map_count
+        self.mmap_min_addr = frames.mmap_min_addr
         self.stack_guard_gap = STACK_GUARD_GAP
         self.mmap_base = mmap_base_for(limits) if mmap_base is None else mmap_base
         self.legacy_layout = False  # personality ADDR_COMPAT_LAYOUT: bottom-up

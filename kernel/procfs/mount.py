@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from kernel.fs.dentry import full_name
 from kernel.fs.vfs import PROC as PROC_MINOR
 from kernel.fs.vfs import SYSFS as SYSFS_MINOR
-from kernel.procfs import pid, status, sysctl, sysfs, system  # noqa: F401  (they enter their texts)
-from kernel.procfs.registry import PID, PROC, SYS, PidFile, SystemFile
-from kernel.procfs.tree import Content, Folder, Link, Node, PseudoFs, Text
+from kernel.procfs import pid, pidmem, status, sysctl, sysfs, system, vmctl  # noqa: F401  (they enter their texts)
+from kernel.procfs.registry import PID, PROC, RAW, SYS, PidFile, RawFile, SystemFile
+from kernel.procfs.tree import Content, Folder, Link, Node, PseudoFs, Raw, Text
 
 if TYPE_CHECKING:
     from kernel.fs.dentry import Path
@@ -112,7 +112,7 @@ class PidFolder(Folder):
         return (process.cred.euid, process.cred.egid) if process.dumpable == 1 else (0, 0)
 
     def names(self) -> list[bytes]:
-        return sorted([*map(str.encode, PID), *self.folders, *self.places])
+        return sorted([*map(str.encode, PID), *map(str.encode, RAW), *self.folders, *self.places])
 
     @property
     def subfolders(self) -> int:
@@ -122,6 +122,9 @@ class PidFolder(Folder):
         entry = PID.get(name.decode("latin-1"))
         if entry is not None:
             return _pid_text(self.task, entry, self._ids)
+        raw = RAW.get(name.decode("latin-1"))
+        if raw is not None:
+            return _pid_raw(self.task, raw, self._ids)
         if name in self.folders:
             return self.folders[name](self.task, self._ids)
         if name in self.places:
@@ -133,6 +136,16 @@ class PidFolder(Folder):
 def _pid_text(task: Task, entry: PidFile, owner: Owner) -> Text:
     store = None if entry.store is None else lambda data: entry.store(task, data)  # type: ignore[misc]
     return Text(lambda: _bytes(entry.make(task)), entry.mode, owner, store)
+
+
+def _pid_raw(task: Task, entry: RawFile, owner: Owner) -> Raw:
+    read, write = entry.read, entry.write
+    return Raw(
+        None if read is None else lambda n, pos: read(task, n, pos),
+        None if write is None else lambda data, pos: write(task, data, pos),
+        entry.mode,
+        owner,
+    )
 
 
 def _name(task: Task, path: Path | None) -> bytes:

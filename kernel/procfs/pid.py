@@ -259,7 +259,18 @@ def oom_score_adj(task: Task) -> str:
     return f"{task.process.oom_score_adj}\n"
 
 
-@pid_file("oom_adj", 0o644)
+def _set_oom_adj(task: Task, data: bytes) -> None:
+    """The old scale: -17 (never) to 15 (first)."""
+    value = _number(data)
+    if not -17 <= value <= 15:
+        raise LinuxError(EINVAL, "not in -17…15")
+    score = 1000 if value == 15 else int(value * 1000 / 17)
+    if score < task.process.oom_score_adj and not task.cred.privileged:
+        raise LinuxError(EACCES, "lowering oom_adj needs CAP_SYS_RESOURCE")
+    task.process.oom_score_adj = score
+
+
+@pid_file("oom_adj", 0o644, _set_oom_adj)
 def oom_adj(task: Task) -> str:
     adj = task.process.oom_score_adj
     return f"{15 if adj == 1000 else int(adj * 17 / 1000)}\n"

@@ -28,6 +28,19 @@ class PidFile(NamedTuple):
     store: TaskStore | None
 
 
+RawRead = Callable[["Task", int, int], bytes]  # (whose, how much, where)
+RawWrite = Callable[["Task", bytes, int], int]
+
+
+class RawFile(NamedTuple):
+    """A file of /proc/[pid] that is no text: read and written by position."""
+
+    read: RawRead | None
+    write: RawWrite | None
+    mode: int
+
+
+RAW: dict[str, RawFile] = {}
 PROC: dict[str, SystemFile] = {}
 SYS: dict[str, SystemFile] = {}
 PID: dict[str, PidFile] = {}

@@ -1,10 +1,10 @@
-"""/proc/sys: the kernel's settings. What the machine really has can be read; nothing can be set but by its config."""
+"""/proc/sys/{kernel,fs}: the kernel's settings. What the machine really has can be read; only its config sets it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.abi.limits import MAX_MAP_COUNT, MMAP_MIN_ADDR, NGROUPS_MAX
+from kernel.abi.limits import NGROUPS_MAX
 from kernel.procfs.registry import proc_file
 from kernel.task.rng import Rng
 
@@ -21,23 +21,6 @@ def _setting(path: str, value: Callable[[System], object], mode: int = 0o644) ->
 def _constant(path: str, value: object, mode: int = 0o644) -> None:
     _setting(path, lambda _: value, mode)
 
-
-_setting("vm/overcommit_memory", lambda system: system.frames.commit.mode)
-_setting("vm/overcommit_ratio", lambda system: system.frames.commit.ratio)
-_setting("vm/admin_reserve_kbytes", lambda system: system.frames.commit.admin_reserve * 4)
-_setting("vm/user_reserve_kbytes", lambda system: system.frames.commit.user_reserve * 4)
-_setting("vm/nr_hugepages", lambda system: system.frames.commit.hugetlb_pages // 512)
-_constant("vm/overcommit_kbytes", 0)
-_constant("vm/max_map_count", MAX_MAP_COUNT)
-_constant("vm/mmap_min_addr", MMAP_MIN_ADDR)
-_constant("vm/swappiness", 60)
-_constant("vm/page-cluster", 3)
-_constant("vm/nr_overcommit_hugepages", 0)
-_constant("vm/panic_on_oom", 0)
-_constant("vm/legacy_va_layout", 0)
-_constant("vm/vfs_cache_pressure", 100)
-_constant("vm/memfd_noexec", 0)
-_constant("vm/mmap_rnd_bits", 28, 0o600)
 
 _setting("kernel/osrelease", lambda system: system.config.release, 0o444)
 _constant("kernel/ostype", "Linux", 0o444)

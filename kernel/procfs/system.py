@@ -152,7 +152,8 @@ def vmstat(system: System) -> str:
     figures = {
         "nr_free_pages": pages["MemFree"], "nr_mlock": pages["Mlocked"], "nr_anon_pages": pages["AnonPages"],
         "nr_mapped": pages["Mapped"], "nr_file_pages": pages["Cached"], "nr_dirty": 0, "nr_writeback": 0,
-        "nr_shmem": pages["Shmem"], "nr_page_table_pages": pages["PageTables"], "pswpin": frames.swap.ins, "pswpout": frames.swap.outs,
+        "nr_shmem": pages["Shmem"], "nr_page_table_pages": pages["PageTables"], "pswpin": frames.swap.ins,
+        "pswpout": frames.swap.outs,
         "pgfault": sum(mm.counters[MIN_FLT] + mm.counters[MAJ_FLT] for mm in spaces),
         "pgmajfault": sum(mm.counters[MAJ_FLT] for mm in spaces), "oom_kill": 0,
     }  # fmt: skip

@@ -73,6 +73,21 @@ class Text(Node):
         return self.shown_size
 
 
+class Raw(Node):
+    """A file that is read and written by position, without a text (pagemap, mem)."""
+
+    def __init__(
+        self,
+        read: Callable[[int, int], bytes] | None,
+        write: Callable[[bytes, int], int] | None,
+        mode: int,
+        owner: Callable[[], tuple[int, int]],
+    ) -> None:
+        super().__init__(mode, owner)
+        self.read = read
+        self.write = write
+
+
 class Link(Node):
     """A symbolic link; `target` leads past its text, where it is a magic one."""
 
@@ -155,6 +170,8 @@ class PseudoInode(Inode):
     def open(self, path: Path, flags: int) -> File:
         if isinstance(self.node, Folder):
             return PseudoDirFile(path, flags)
+        if isinstance(self.node, Raw):
+            return RawOpen(path, flags, self.node)
         assert isinstance(self.node, Text)
         return TextFile(path, flags, self.node)
 
@@ -249,6 +266,38 @@ class TextFile(File):
             raise LinuxError(EINVAL, "the offset is negative")
         self.pos = pos
         return pos
+
+
+class RawOpen(File):
+    """An open Raw file. Positions are addresses: the upper half of them counts as negative, and may be sought."""
+
+    __slots__ = ("node",)
+
+    def __init__(self, path: Path, flags: int, node: Raw) -> None:
+        super().__init__(path, flags)
+        self.node = node
+
+    def pread(self, n: int, pos: int) -> bytes:
+        if self.node.read is None:
+            return super().pread(n, pos)
+        return self.node.read(n, pos)
+
+    def pwrite(self, data: bytes, pos: int) -> int:
+        if self.node.write is None:
+            return super().pwrite(data, pos)
+        return self.node.write(data, pos)
+
+    def write(self, data: bytes) -> int:
+        done = self.pwrite(data, self.pos)
+        self.pos += done
+        return done
+
+    def lseek(self, offset: int, whence: int) -> int:
+        """mem_lseek()."""
+        if whence not in (Seek.SET, Seek.CUR):
+            raise LinuxError(EINVAL, "a file without a length is not sought from its end")
+        self.pos = offset if whence == Seek.SET else self.pos + offset
+        return self.pos
 
 
 class PseudoDirFile(DirFile):

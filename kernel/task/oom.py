@@ -17,5 +17,5 @@ def kill_message(task: Task) -> str:
     return (
         f"Out of memory: Killed process {process.pid} ({process.comm}) total-vm:{mm.total_vm * 4}kB, "
         f"anon-rss:{counters[ANON] * 4}kB, file-rss:{counters[FILE] * 4}kB, shmem-rss:{counters[SHMEM] * 4}kB, "
-        f"UID:{process.cred.uid} oom_score_adj:0"
+        f"UID:{process.cred.uid} oom_score_adj:{process.oom_score_adj}"
     )

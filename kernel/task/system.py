@@ -27,7 +27,7 @@ class System:
 
     __slots__ = (
         "aslr", "at_random", "clock", "config", "cpu", "frames", "futexes", "hostname", "not_modelled", "probes",
-        "processes", "ram", "rng", "tasks", "vfs",
+        "processes", "ram", "rng", "sysctl", "tasks", "vfs",
     )  # fmt: skip
     vfs: Vfs  # set once by the Kernel, before the first task runs
 
@@ -45,6 +45,7 @@ class System:
         self.futexes: list[Waiter] = []  # everybody who waits on a futex, oldest first
         self.tasks: dict[int, Task] = {}
         self.processes: dict[int, Process] = {}
+        self.sysctl: dict[str, int] = {}  # what was written to /proc/sys and only has to be remembered
         self.not_modelled: dict[str, int] = {}  # syscalls answered ENOSYS, by name: how many times
 
     def refused(self, name: str) -> None:
