@@ -10,21 +10,22 @@ class Probes:
     """A registry of listeners, by event type. A listener sees facts; it cannot change the run."""
 
     def __init__(self) -> None:
-        self._listeners: dict[type, list[Callable[[Any], None]]] = {}
+        self.listeners: dict[type, tuple[Callable[[Any], None], ...]] = {}  # a kind that nobody wants is not in it
 
     def listen(self, kind: type[E], listener: Callable[[E], None]) -> None:
-        self._listeners.setdefault(kind, []).append(listener)
+        self.listeners[kind] = (*self.listeners.get(kind, ()), listener)
 
     def forget(self, kind: type[E], listener: Callable[[E], None]) -> None:
-        listeners = self._listeners.get(kind, [])
-        if listener in listeners:
-            listeners.remove(listener)
-        if not listeners:
-            self._listeners.pop(kind, None)
+        left = list(self.listeners.get(kind, ()))
+        if listener in left:
+            left.remove(listener)
+        self.listeners[kind] = tuple(left)
+        if not left:
+            del self.listeners[kind]
 
     def wants(self, kind: type) -> bool:
-        return kind in self._listeners
+        return kind in self.listeners
 
     def emit(self, event: object) -> None:
-        for listener in tuple(self._listeners.get(type(event), ())):
+        for listener in self.listeners.get(event.__class__, ()):  # a tuple: they may come and go meanwhile
             listener(event)

@@ -48,19 +48,11 @@ def scalar(name: str, kinds: Sequence[Kind]) -> Callable[..., str] | None:
         return None
     env: dict[str, Any] = {}
     words = [_expression(kind, i, f"a{i}", env) for i, kind in enumerate(kinds)]
-    # a decoded value that its expression uses twice is computed once, as a default of the lambda's inner scope
-    decoded = ", ".join(_decoded(kinds)) + ("," if kinds else "")
-    names = ", ".join(f"a{i}" for i in range(len(kinds)))
+    decoded = [f" a{i} = {word}\n" for i, word in enumerate(_decoded(kinds)) if word != f"a{i}"]
     body = "f" + repr(f"{name}(" + ", ".join("{" + word + "}" for word in words) + ")")
-    source = f"lambda {names}: {body}"
-    if all(word == f"a{i}" for i, word in enumerate(_decoded(kinds))):
-        rest = "".join(f", a{i}" for i in range(len(kinds), 6))
-        source = f"lambda {names}{rest if kinds else rest[2:]}: {body}"
-        plain: Callable[..., str] = eval(source, env)
-        return plain
-    env["inner"] = eval(source, env)
-    outer: Callable[..., str] = eval(f"lambda a0, a1, a2, a3, a4, a5: inner({decoded})", env)
-    return outer
+    exec(f"def text(a0, a1, a2, a3, a4, a5):\n{''.join(decoded)} return {body}", env)
+    made: Callable[..., str] = env["text"]
+    return made
 
 
 def _expression(kind: Kind, i: int, value: str, env: dict[str, Any]) -> str:

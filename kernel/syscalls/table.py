@@ -45,7 +45,7 @@ class Entry:
 
     __slots__ = (
         "call", "decode", "doc", "handler", "kinds", "module", "name", "names", "nr", "partly", "ready", "result",
-        "scalar", "shows", "text",
+        "scalar", "shows", "text", "traced",
     )  # fmt: skip
     decode: Callable[..., tuple[int, ...]]
     scalar: Callable[..., str] | None
@@ -65,11 +65,19 @@ class Entry:
         self.names = {name: i for i, name in enumerate(names)}
         self.kinds = [_kind(handler, name) for name in names]
         self.call: Callable[..., Outcome] = self._first_call
+        self.traced: Callable[..., Outcome] = self._first_traced
         self.ready = False
 
     def _first_call(self, task: Task, *raw: int) -> Outcome:
         self.call = caller(self.kinds, self.handler)
         outcome: Outcome = self.call(task, *raw)
+        return outcome
+
+    def _first_traced(self, task: Task, *raw: int) -> Outcome:
+        if not self.ready:
+            self.compile()
+        self.traced = _tracer(self) if self.scalar is None else _scalar_tracer(self, self.scalar)
+        outcome: Outcome = self.traced(task, *raw)
         return outcome
 
     def compile(self) -> None:
@@ -130,8 +138,8 @@ def dispatch(task: Task, nr: int, a0: int, a1: int, a2: int, a3: int, a4: int, a
     entry = TABLE.get(nr)
     if entry is None:
         return _unknown(task, nr, (a0, a1, a2, a3, a4, a5))
-    if task.system.probes.wants(SyscallExit):
-        return _traced(task, entry, (a0, a1, a2, a3, a4, a5))
+    if SyscallExit in task.system.probes.listeners:
+        return entry.traced(task, a0, a1, a2, a3, a4, a5)
     try:
         value = entry.call(task, a0, a1, a2, a3, a4, a5)
     except LinuxError as error:
@@ -198,46 +206,54 @@ class Trace:
 _exit_event = tuple.__new__  # a NamedTuple's own __new__ costs twice as much
 
 
-def _traced(task: Task, entry: Entry, raw: tuple[int, ...]) -> Outcome:
-    if not entry.ready:
-        entry.compile()
-    if entry.scalar is not None:
-        return _traced_scalar(task, entry, raw, entry.scalar(*raw))
-    trace = Trace(task, entry, raw)
-    if entry.result is Never:
-        trace.finish(None)
-        entry.call(task, *raw)
-        return None
-    try:
-        value = entry.call(task, *raw)
-    except LinuxError as error:
-        return _refused(task, entry, error, trace)
-    if value.__class__ is int:
-        trace.finish(value)
+def _tracer(entry: Entry) -> Callable[..., Outcome]:
+    """`(task, six registers) → outcome` of a call that is being traced."""
+
+    def traced(task: Task, *raw: int) -> Outcome:
+        trace = Trace(task, entry, raw)
+        if entry.result is Never:
+            trace.finish(None)
+            entry.call(task, *raw)
+            return None
+        try:
+            value = entry.call(task, *raw)
+        except LinuxError as error:
+            return _refused(task, entry, error, trace)
+        if value.__class__ is int:
+            trace.finish(value)
+            return value
+        return _settle(task, entry, value, trace)
+
+    return traced
+
+
+def _scalar_tracer(entry: Entry, text: Callable[..., str]) -> Callable[..., Outcome]:
+    """The same where `text` needs the registers alone: a call that does not sleep needs no Trace then."""
+    nr, name, hexadecimal = entry.nr, entry.name, entry.result is Hexadecimal
+
+    def traced(task: Task, a0: int, a1: int, a2: int, a3: int, a4: int, a5: int) -> Outcome:
+        system = task.system
+        clock = system.clock
+        slept = clock.slept
+        errno, why = None, ""
+        try:
+            value = entry.call(task, a0, a1, a2, a3, a4, a5)
+        except LinuxError as error:
+            value, why = _refused(task, entry, error, None), error.why
+        if value.__class__ is not int:
+            trace = Trace(task, entry, (a0, a1, a2, a3, a4, a5), text(a0, a1, a2, a3, a4, a5))
+            return _settle(task, entry, value, trace)
+        if -4096 < value < 0:
+            shown, errno = REFUSALS[value]
+        else:
+            shown = hex(value & M64) if hexadecimal else str(value)
+        system.probes.emit(_exit_event(SyscallExit, (
+            clock.monotonic_ns(), task.tid, nr, name, (a0, a1, a2, a3, a4, a5), text(a0, a1, a2, a3, a4, a5), shown,
+            value, errno, why, clock.slept - slept,
+        )))  # fmt: skip
         return value
-    return _settle(task, entry, value, trace)
 
-
-def _traced_scalar(task: Task, entry: Entry, raw: tuple[int, ...], text: str) -> Outcome:
-    """The short way for a call whose text needs no memory and that does not sleep: no Trace is made."""
-    system = task.system
-    slept = system.clock.slept
-    errno, why = None, ""
-    try:
-        value = entry.call(task, *raw)
-    except LinuxError as error:
-        value, why = _refused(task, entry, error, None), error.why
-    if value.__class__ is not int:
-        return _settle(task, entry, value, Trace(task, entry, raw, text))
-    if -4096 < value < 0:
-        shown, errno = REFUSALS[value]
-    else:
-        shown = hex(value & M64) if entry.result is Hexadecimal else str(value)
-    clock = system.clock
-    system.probes.emit(_exit_event(SyscallExit, (
-        clock.monotonic_ns(), task.tid, entry.nr, entry.name, raw, text, shown, value, errno, why, clock.slept - slept
-    )))  # fmt: skip
-    return value
+    return traced
 
 
 def _settle(task: Task, entry: Entry, value: Outcome, trace: Trace | None) -> Outcome:

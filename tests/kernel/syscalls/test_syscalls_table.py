@@ -276,4 +276,4 @@ def test_nothing_is_made_for_a_trace_that_nobody_wants(world: World) -> None:
         sys.setprofile(None)
         return count
 
-    assert calls() == 4  # dispatch, wants, the decoder, the handler
+    assert calls() == 3  # dispatch, the decoder, the handler
