@@ -269,7 +269,8 @@ def _boot(machine: Machine, path: str, content: bytes, argv: list[bytes]) -> Non
         why = refused.why or refused.errno.name
         if content[:2] == b"#!":
             line = content[2:80].split(b"\n")[0].strip().decode("utf-8", "replace")
-            why = f"a script, not an ELF file, and its interpreter {line!r} cannot run in the guest: {why}"
+            why = why.removeprefix("a script; its interpreter ")
+            why = f"a script, not an ELF file; its interpreter {line!r} cannot run in the guest: {why}"
         raise ProgramError(f"{path}: {why}") from None
 
 
@@ -305,11 +306,14 @@ def read_program(path: str) -> bytes:
         if not status.st_mode & 0o111:
             raise ProgramError(f"{path}: not executable (chmod +x it)")
         with open(path, "rb") as file:
-            return file.read()
+            content = file.read()
     except OSError as error:
-        raise ProgramError(f"{path}: {error.strerror or error}") from None
+        raise ProgramError(f"{path or repr(path)}: {error.strerror or error}") from None
     except ValueError as error:  # a NUL byte in the name
         raise ProgramError(f"{path!r}: {error}") from None
+    if not content:
+        raise ProgramError(f"{path}: the file is empty")
+    return content
 
 
 __all__ = [

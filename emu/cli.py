@@ -140,8 +140,23 @@ def _silence_closed_streams() -> None:
 def entry() -> NoReturn:
     """The process `heapscope`: `main`, then the end at once. Python's own way out takes every module and object apart
     first, which is a seventh of a short run and helps nobody: `main` has flushed the streams and closed the files."""
+    _open_standard_streams()
     code = main()
     os._exit(code)
+
+
+def _open_standard_streams() -> None:
+    """What we open must not take the number of a standard stream that we were started without (`<&-`): the guest would
+    read and write it. /dev/null, opened the other way round, answers EBADF as the closed descriptor would."""
+    for fd, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDONLY)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, mode)
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
 if __name__ == "__main__":

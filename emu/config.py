@@ -172,6 +172,9 @@ class RunConfig(_Knobs):
 def _check_mount(mount: Mount) -> None:
     if not mount.guest.startswith("/") or "\0" in mount.guest:
         raise ConfigError(f"mount {mount.host}:{mount.guest}: {mount.guest!r} is not an absolute path in the guest")
+    guest = os.path.normpath(mount.guest)
+    if guest.startswith(("/proc", "/sys")) and guest.split("/")[1] in ("proc", "sys"):
+        raise ConfigError(f"mount {mount.host}:{mount.guest}: /{guest.split('/')[1]} is the guest kernel's own")
     if "\0" in mount.host or not os.path.exists(mount.host):
         raise ConfigError(f"mount {mount.host}:{mount.guest}: the host has no {mount.host!r}")
 

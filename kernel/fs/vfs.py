@@ -181,7 +181,11 @@ class Vfs:
     # for tasks
     def context(self, cwd: str = "") -> FsContext:
         """A first task's root and working directory. Raises LinuxError where the config's cwd is not there."""
-        path = self.find((cwd or self.config.cwd).encode("utf-8", "surrogateescape"))
+        name = cwd or self.config.cwd
+        try:
+            path = self.find(name.encode("utf-8", "surrogateescape"))
+        except LinuxError as error:
+            raise LinuxError(error.errno, f"the working directory {name}: {error.why}") from None
         return FsContext(self.root, path)
 
     def install_std(self, files: FdTable) -> None:
