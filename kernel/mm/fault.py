@@ -69,7 +69,9 @@ def handle_mm_fault(mm: Mm, va: int, access: Access) -> Fault:
         counters = mm.counters
         counters[ANON_RSS] += 1
         counters[MIN_FLT] += 1
-        if vmas.window[0] != vma.start:
+        if flags & EXEC:
+            mm.frames.code.add(pfn)
+        elif vmas.window[0] != vma.start:
             vmas.expect(vma)
         kind = "anon"
     else:

@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 from kernel.mm.pte import SPECIAL
-from kernel.mm.vma import WRITE, Vma
+from kernel.mm.vma import EXEC, WRITE, Vma
 
 TELL, TOLD = 4, 5  # indices into VmaSet.window, after start, end, PTE bits of a page written to and of the zero page
 MAX = 64
@@ -303,7 +303,7 @@ class VmaSet:
         window = self.window
         window[0] = vma.start
         window[1] = vma.end
-        window[2] = vma.write_bits if vma.flags & WRITE else 0
+        window[2] = vma.write_bits if vma.flags & (WRITE | EXEC) == WRITE else 0
         window[3] = vma.read_bits | SPECIAL
         window[TELL] = not vma.anon_vma
 
