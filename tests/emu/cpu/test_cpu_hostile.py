@@ -204,3 +204,15 @@ def test_random_bytes_never_break_out(kind: bool) -> None:
         for _ in range(4):
             trap = bare.run(bare.cpu.insns + 500)
             assert trap.kind is not TrapKind.SLICE
+
+
+def test_a_pte_that_names_no_ram_ends_the_run_with_our_error_and_no_access(kind: bool) -> None:
+    """The guest cannot write page tables; should the kernel ever write a wrong one, nothing of the host is touched."""
+    from emu.cpu.libunicorn import UnicornError
+
+    for code in (b"\x8a\x07", b"\x88\x07", b"\xff\xe7"):
+        bare = guest(code + EXIT, kind, rdi=DATA)
+        bare.words[bare.pte(DATA)] = 1 << 36 | 7
+        with pytest.raises(UnicornError):
+            bare.run(10_000)
+    assert guest(EXIT, kind).run().kind is TrapKind.SYSCALL
