@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.abi.errno import EBADF, EINVAL, EISDIR, ENODEV, ENOTDIR, ENOTTY, ESPIPE, LinuxError
-from kernel.abi.fcntl import Open, Poll, Seek
+from kernel.abi.fcntl import FIONBIO, FIONCLEX, FIONREAD, TCGETS, Open, Poll, Seek
 
 if TYPE_CHECKING:
     from kernel.fs.dentry import Path
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ALWAYS_READY = Poll.IN | Poll.OUT | Poll.RDNORM | Poll.WRNORM
 STATUS = Open.APPEND | Open.NONBLOCK | Open.DIRECT | Open.NOATIME | Open.FASYNC  # what F_SETFL changes
+TERMINAL_IOCTLS = frozenset({*range(TCGETS, FIONREAD), *range(FIONREAD + 1, FIONBIO), *range(FIONBIO + 1, FIONCLEX)})
 
 
 class DirEntry(NamedTuple):
@@ -132,6 +133,8 @@ class File:
     # the rest
     def ioctl(self, task: Task, cmd: int, arg: int) -> int:
         """ioctl(2), for what this kind of file knows."""
+        if cmd in TERMINAL_IOCTLS:
+            raise LinuxError(ENOTTY, "not a terminal")
         raise LinuxError(ENOTTY, f"ioctl 0x{cmd:x} is not one that this file knows")
 
     def poll(self) -> int:

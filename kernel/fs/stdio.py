@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.abi.errno import EIO, Errno, LinuxError
+from kernel.abi.errno import EIO, ENOTTY, Errno, LinuxError
 from kernel.abi.fcntl import FIONREAD, S_IFCHR, S_IFIFO, TCGETS, TIOCGPGRP, TIOCGWINSZ, Open, Poll
 from kernel.abi.limits import PAGE_SIZE
 from kernel.abi.structs import Termios, Winsize
@@ -130,7 +130,7 @@ class StdFile(PipeLike):
         elif cmd == TIOCGPGRP:
             task.mm.copy_to_user(arg, task.process.pgid.to_bytes(4, "little"))
         else:
-            return super().ioctl(task, cmd, arg)
+            raise LinuxError(ENOTTY, "of a terminal only TCGETS, TIOCGWINSZ and TIOCGPGRP are modelled")
         return 0
 
 

@@ -7,8 +7,8 @@ import errno
 import pytest
 from files import Files
 
-from kernel.abi.errno import EINVAL, ENOSPC, ENOTTY, EPIPE, ESPIPE
-from kernel.abi.fcntl import FIONREAD, S_IFCHR, S_IFIFO, TCGETS, TIOCGWINSZ, FcntlCmd, Open, Poll
+from kernel.abi.errno import EINVAL, ENOSPC, ENOTTY, EPIPE, ESPIPE, LinuxError
+from kernel.abi.fcntl import FIONREAD, S_IFCHR, S_IFIFO, TCGETS, TCSETS, TIOCGWINSZ, FcntlCmd, Open, Poll
 from kernel.abi.signal import SIGPIPE
 from kernel.abi.structs import Stat
 from kernel.fs.stream import BytesStream
@@ -47,6 +47,18 @@ def test_they_are_pipes_of_the_guests_user(user: Files) -> None:
         assert user.sys("ioctl", fd, TIOCGWINSZ, user.buf) == -ENOTTY
         assert user.sys("lseek", fd, 0, 0) == -ESPIPE
         assert user.sys("fcntl", fd, FcntlCmd.GETFL) == (Open.RDONLY, Open.WRONLY, Open.WRONLY)[fd]
+
+
+def test_an_ioctl_is_refused_with_the_reason_that_is_true(user: Files, interactive: Files) -> None:
+    def why(guest: Files, cmd: int) -> str:
+        with pytest.raises(LinuxError) as refusal:
+            guest.task.files.get(1).ioctl(guest.task, cmd, guest.buf)
+        assert refusal.value.errno == ENOTTY
+        return refusal.value.why
+
+    assert why(user, TIOCGWINSZ) == why(user, TCSETS) == "not a terminal"
+    assert why(user, 0x1234) == "ioctl 0x1234 is not one that this file knows"
+    assert "modelled" in why(interactive, TCSETS)
 
 
 def test_bytes_go_through(user: Files) -> None:
