@@ -23,12 +23,14 @@ MAX_SIZE = 1 << 20  # /proc/sys/fs/pipe-max-size
 
 
 class Buffer:
-    """One page's worth: `data[start:]` is still to be read. `packet`: a read never goes past its end (O_DIRECT)."""
+    """One page's worth: `data[start:]` is still to be read. `packet`: a read never goes past its end (O_DIRECT);
+    `spliced`: a file's page, which no write goes into."""
 
-    __slots__ = ("data", "packet", "start")
+    __slots__ = ("data", "packet", "spliced", "start")
 
-    def __init__(self, data: bytes, packet: bool) -> None:
+    def __init__(self, data: bytes, packet: bool, spliced: bool = False) -> None:
         self.data = bytearray(data)
+        self.spliced = spliced
         self.start = 0
         self.packet = packet
 
@@ -73,7 +75,7 @@ class Pipe:
 
     def merges(self, odd: int) -> bool:
         """Do the odd bytes of a write go into the last buffer's page?"""
-        if not odd or not self.buffers or self.buffers[-1].packet:
+        if not odd or not self.buffers or self.buffers[-1].packet or self.buffers[-1].spliced:
             return False
         return len(self.buffers[-1].data) + odd <= PAGE_SIZE
 
@@ -90,6 +92,18 @@ class Pipe:
             self.buffers.append(Buffer(part, packet))
             done += len(part)
         return done
+
+    def room(self, pos: int) -> int:
+        """How many bytes of a file from `pos` on `splice` takes: each of its pages fills a buffer."""
+        return max(0, (self.slots - len(self.buffers)) * PAGE_SIZE - pos % PAGE_SIZE)
+
+    def splice(self, data: bytes, pos: int) -> None:
+        """A file's bytes at `pos`, at most `room(pos)` of them."""
+        done = 0
+        while done < len(data):
+            end = done + PAGE_SIZE - (pos + done) % PAGE_SIZE
+            self.buffers.append(Buffer(data[done:end], packet=False, spliced=True))
+            done = end
 
     def resize(self, size: int, cred: Cred) -> int:
         """F_SETPIPE_SZ: pages, a power of two (round_pipe_size)."""
@@ -168,13 +182,16 @@ class PipeFile(PipeLike):
         return 0 if present < odd else odd + (present - odd) // PAGE_SIZE * PAGE_SIZE
 
     def write(self, data: bytes) -> int:
-        pipe = self.pipe
-        if not pipe.readers:
-            raise LinuxError(EPIPE, "nobody has the pipe's other end open for reading")
-        done = pipe.give(data, bool(self.flags & Open.DIRECT))
+        self.check_readers()
+        done = self.pipe.give(data, bool(self.flags & Open.DIRECT))
         if done:
             self.inode.touch()
         return done
+
+    def check_readers(self) -> None:
+        """Raises EPIPE."""
+        if not self.pipe.readers:
+            raise LinuxError(EPIPE, "nobody has the pipe's other end open for reading")
 
     def poll(self) -> int:
         """pipe_poll()."""

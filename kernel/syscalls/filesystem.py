@@ -24,6 +24,7 @@ from kernel.abi.structs import OpenHow, Statfs
 from kernel.abi.words import InLong
 from kernel.fs.namei import TMPFILE
 from kernel.fs.path import BENEATH, CACHED, IN_ROOT, NO_MAGICLINKS, NO_SYMLINKS, NO_XDEV
+from kernel.fs.pipe import PipeFile
 from kernel.syscalls.file import VALID_OPEN, find, getname, open_at
 from kernel.syscalls.table import Outcome, syscall
 from kernel.syscalls.transfer import CHUNK, Blocking, readable_file, writable_file
@@ -139,6 +140,8 @@ class _Sender:
 
     def send(self) -> bool:
         """As far as it goes at once; True: the target is full and there is more."""
+        if isinstance(self.goal, PipeFile):
+            return self.splice(self.goal)
         while self.left:
             data = self.source.pread(min(self.left, CHUNK), self.pos)
             if not data:
@@ -156,6 +159,18 @@ class _Sender:
             self.left -= took
             if took < len(data):
                 return self.left > 0
+        return False
+
+    def splice(self, goal: PipeFile) -> bool:
+        """Into a pipe what there is room for, which is all that one call does (splice_file_to_pipe)."""
+        goal.check_readers()
+        room = goal.pipe.room(self.pos)
+        if not room:
+            return self.left > 0
+        data = self.source.pread(min(self.left, room), self.pos)
+        goal.pipe.splice(data, self.pos)
+        self.pos += len(data)
+        self.done, self.left = len(data), 0
         return False
 
     def finish(self) -> int:

@@ -8,7 +8,8 @@ import pytest
 from files import BAD, Files
 
 from kernel.abi.errno import EAGAIN, EBADF, EFAULT, EFBIG, EINVAL, EISDIR, ENOSPC, ENXIO, EOPNOTSUPP, ESPIPE
-from kernel.abi.fcntl import Open
+from kernel.abi.fcntl import FcntlCmd, Open
+from kernel.abi.limits import PAGE_SIZE
 
 M64 = (1 << 64) - 1
 HIGH = 1 << 63
@@ -149,6 +150,23 @@ def test_sendfile(guest: Files) -> None:
     ):  # fmt: skip
         assert guest.sys("sendfile", to, source, at, 4) == -errno
     assert writer
+
+
+def test_sendfile_into_a_pipe_fills_it_once_page_by_page(guest: Files) -> None:
+    """A small program on Linux 6.18 gave these counts; see splice_file_to_pipe()."""
+    big = guest.open("/tmp/big", Open.CREAT | Open.RDWR)
+    guest.sys("ftruncate", big, 1 << 20)
+    reader, writer = guest.pipe()
+    assert guest.sys("sendfile", writer, big, 0, 5) == 5
+    assert guest.sys("sendfile", writer, big, 0, 1 << 20) == 15 * PAGE_SIZE - 5
+    assert [len(guest.read(reader, 5000)), guest.sys("sendfile", writer, big, 0, 1 << 20)] == [5000, 2 * PAGE_SIZE]
+    assert [len(guest.read(reader, 5000)), guest.sys("sendfile", writer, big, 0, 1 << 20)] == [5000, PAGE_SIZE]
+    guest.sys("fcntl", writer, FcntlCmd.SETFL, Open.NONBLOCK)
+    assert guest.sys("sendfile", writer, big, 0, 1) == -EAGAIN
+    _, writer = guest.pipe()
+    assert guest.sys("sendfile", writer, big, 0, 5) == 5
+    assert guest.write(writer, b"x" * 10) == 10
+    assert guest.sys("sendfile", writer, big, 0, 1 << 20) == 14 * PAGE_SIZE - 5
 
 
 def test_copy_file_range(guest: Files) -> None:
