@@ -18,6 +18,7 @@ from kernel.fs.stream import NullStream
 from kernel.fs.vfs import Vfs
 from kernel.mm.fault import Fault, handle_mm_fault, settle
 from kernel.mm.frames import Frames, OutOfMemory
+from kernel.mm.hugetlb import HugePool
 from kernel.mm.reclaim import Clock
 from kernel.mm.vmaset import TOLD
 from kernel.probes import Probes
@@ -68,6 +69,7 @@ class Kernel:
         self.probes = probes if probes is not None else Probes()
         frames = Frames(ram, config.overcommit, config.swap_bytes >> 12)
         frames.reclaim = Clock(frames)
+        frames.huge = HugePool(frames, config.hugepages)
         self.system = system = System(config, cpu, ram, frames, self.probes)
         system.vfs = Vfs(config, ram, frames, system.clock.realtime_ns, system.rng.bytes, streams or _silence())
         self.outcome = Outcome.RUNNING

@@ -139,7 +139,7 @@ def _keeponfork(vma: Vma) -> int:
 
 
 def _dodump(vma: Vma) -> int:
-    if vma.flags & (VM_SPECIAL | DROPPABLE):
+    if (vma.flags & VM_SPECIAL and not vma.flags & HUGETLB) or vma.flags & DROPPABLE:
         raise LinuxError(EINVAL, "MADV_DODUMP of a device's or MAP_DROPPABLE memory")
     return vma.flags & ~DONTDUMP
 
@@ -181,8 +181,13 @@ def dontneed(mm: Mm, vma: Vma, start: int, end: int) -> None:
 def dontneed_locked(mm: Mm, vma: Vma, start: int, end: int) -> None:
     if vma.flags & PFNMAP:
         raise LinuxError(EINVAL, "MADV_DONTNEED_LOCKED of a device's memory")
+    if vma.flags & HUGETLB:
+        if start & 0x1FFFFF:
+            raise LinuxError(EINVAL, "not the start of a huge page")
+        end &= ~0x1FFFFF
     mm.update_hiwater()
-    zap_range(mm, vma, start, end, guards=False)
+    if start < end:
+        zap_range(mm, vma, start, end, guards=False)
 
 
 def free(mm: Mm, vma: Vma, start: int, end: int) -> None:

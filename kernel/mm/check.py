@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from kernel.abi.limits import TASK_SIZE
 from kernel.mm.frames import BUMP, CLEAN, FREE, PINNED
 from kernel.mm.mm import ANON as ANON_RSS
-from kernel.mm.mm import FILE, SHMEM
+from kernel.mm.mm import FILE, HUGE, SHMEM
 from kernel.mm.mm import SWAP as SWAPPED
 from kernel.mm.pte import ANON, HERE, NX, PFN, PROTNONE, SPECIAL, SWAP, P, U, W
 from kernel.mm.ram import LOW
-from kernel.mm.vma import ACCESS, ACCOUNT, EXEC, GROWSDOWN, LOCKED, SHARED, WRITE, Vma
+from kernel.mm.vma import ACCESS, ACCOUNT, EXEC, GROWSDOWN, HUGETLB, LOCKED, SHARED, WRITE, Vma
 
 if TYPE_CHECKING:
     from kernel.mm.frames import Frames
@@ -104,7 +104,7 @@ def _children(words: memoryview, parents: dict[int, int]) -> dict[int, int]:
 
 
 def _check_ptes(mm: Mm) -> None:
-    rss = [0, 0, 0, 0]
+    rss = [0] * 8
     for key, table in mm.page_table.leaves.items():
         for i, entry in enumerate(mm.words[table : table + 512].tolist()):
             if entry:
@@ -114,13 +114,20 @@ def _check_ptes(mm: Mm) -> None:
                 if entry & HERE:
                     _check_pte(mm, vma, va, entry)
                     if not entry & SPECIAL:
-                        rss[ANON_RSS if entry & ANON else SHMEM if vma.shmem else FILE] += 1
+                        rss[_counter(vma, entry)] += 1
                 elif entry & SWAP:
                     assert vma.anon_vma, f"{va:#x} is in swap, in {vma}"
                     assert not vma.flags & SHARED, f"{va:#x} is in swap, in {vma}"
                     rss[SWAPPED] += 1
-    counted = [mm.counters[kind] for kind in (ANON_RSS, FILE, SHMEM, SWAPPED)]
-    assert counted == rss, f"(anon, file, shmem, swap) count {counted}, recounted {rss}"
+    counted = [mm.counters[kind] for kind in (ANON_RSS, FILE, SHMEM, SWAPPED, HUGE)]
+    recounted = [rss[kind] for kind in (ANON_RSS, FILE, SHMEM, SWAPPED, HUGE)]
+    assert counted == recounted, f"(anon, file, shmem, swap, hugetlb) count {counted}, recounted {recounted}"
+
+
+def _counter(vma: Vma, entry: int) -> int:
+    if vma.flags & HUGETLB:
+        return HUGE
+    return ANON_RSS if entry & ANON else SHMEM if vma.shmem else FILE
 
 
 def _check_pte(mm: Mm, vma: Vma, va: int, entry: int) -> None:

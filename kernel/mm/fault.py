@@ -16,7 +16,7 @@ from kernel.mm.mm import ANON as ANON_RSS
 from kernel.mm.mm import COW, FILE, MAJ_FLT, MIN_FLT, SHMEM, Mm
 from kernel.mm.mm import SWAP as SWAPPED
 from kernel.mm.pte import ANON, HERE, NX, PFN, SOFT_DIRTY, SPECIAL, SWAP, A, D, P, W
-from kernel.mm.vma import ACCESS, EXEC, GROWSDOWN, LOCKED, LOCKONFAULT, SHARED, WRITE, Vma
+from kernel.mm.vma import ACCESS, EXEC, GROWSDOWN, HUGETLB, LOCKED, LOCKONFAULT, SHARED, WRITE, Vma
 from kernel.mm.vmaset import TELL, TOLD
 
 FAULT_AROUND = 16  # pages (fault_around_bytes)
@@ -144,6 +144,10 @@ def _write_protected(mm: Mm, vma: Vma, va: int, index: int, entry: int) -> Fault
         mm.words[index] = entry | W | D | A | SOFT_DIRTY
     elif entry & ANON and frames.refs[pfn] == 1:
         kind = "wp"
+        if vma.flags & HUGETLB:
+            from kernel.mm.hugetlb import hugetlb_upgrade
+
+            hugetlb_upgrade(mm, index, W)
         mm.words[index] = entry | W | D | A | SOFT_DIRTY
     else:
         kind = "cow"
@@ -178,6 +182,10 @@ def _file(mm: Mm, vma: Vma, va: int, access: Access, index: int) -> Fault:
     counters = mm.counters
     frames = mm.frames
     write = access is WRITE_ACCESS
+    if vma.flags & HUGETLB:
+        from kernel.mm.hugetlb import hugetlb_fault
+
+        return OK if hugetlb_fault(mm, vma, va, write, index) else BUS
     private = not vma.flags & SHARED
     if not write and _fault_around(mm, vma, va, index):
         counters[MIN_FLT] += 1

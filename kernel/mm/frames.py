@@ -16,6 +16,7 @@ from kernel.mm.swap import Swap
 if TYPE_CHECKING:
     import numpy as np
 
+    from kernel.mm.hugetlb import HugePool
     from kernel.mm.mm import Mm
 
 FREE, BUMP, LIMIT, ZERO = range(4)  # indices into Frames.counters
@@ -43,6 +44,8 @@ class Frames:
     `code` holds pfns that were mapped executable: whoever writes to one for the guest calls `Mm.code`.
     """
 
+    huge: HugePool  # set once, by who composes the machine
+
     def __init__(self, ram: Ram, overcommit: int = 0, swap_pages: int = 0) -> None:
         self.ram = ram
         total = ram.size >> PAGE_SHIFT
@@ -53,22 +56,28 @@ class Frames:
         self.counters = memoryview(bytearray(8 * 8)).cast("Q")
         self.counters[BUMP] = LOW >> PAGE_SHIFT
         self.counters[LIMIT] = total
+        self.donated = 0  # frames above counters[LIMIT] that were huge pages once
         self.code: set[int] = set()
         self.reclaim: Callable[[], bool] | None = None  # the one place for reclaim and swap: True if a frame came free
         self.spaces: dict[Mm, None] = {}  # every address space, in the order they were made: reclaim goes round them
         self.swap = Swap(swap_pages)
         self.max_map_count, self.mmap_min_addr = MAX_MAP_COUNT, MMAP_MIN_ADDR  # of address spaces yet to be made
         self.next_inode = 1  # of shared anonymous memory, as its own file system numbers it
+        self.commit = Commit(total, overcommit, swap_pages)
         self.zero_pfn = self.alloc()
         self.refs[self.zero_pfn] = PINNED
         self.counters[ZERO] = self.zero_pfn
-        self.commit = Commit(total, overcommit, swap_pages)
 
     @property
     def used(self) -> int:
         """Frames in use, page tables included."""
         counters = self.counters
-        return counters[BUMP] - (LOW >> PAGE_SHIFT) - counters[FREE]
+        return counters[BUMP] + self.donated - (LOW >> PAGE_SHIFT) - counters[FREE]
+
+    @property
+    def available(self) -> int:
+        """Frames that are free (MemFree): what is in the pool of huge pages is not."""
+        return self.total - self.used - self.commit.hugetlb_pages
 
     @property
     def total(self) -> int:

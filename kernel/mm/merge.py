@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.abi.errno import ENOMEM, LinuxError
-from kernel.mm.vma import SOFTDIRTY, SPECIAL, Vma
+from kernel.abi.errno import EINVAL, ENOMEM, LinuxError
+from kernel.mm.vma import HUGETLB, SOFTDIRTY, SPECIAL, Vma
 
 if TYPE_CHECKING:
     from kernel.mm.mappable import Mappable
@@ -150,6 +150,8 @@ def split(mm: Mm, vma: Vma, at: int) -> Vma:
 
 def split_unchecked(mm: Mm, vma: Vma, at: int) -> Vma:
     """As `split`, one over the limit too: munmap may (__split_vma)."""
+    if vma.flags & HUGETLB and at & 0x1FFFFF:
+        raise LinuxError(EINVAL, f"0x{at:x} is inside a huge page")
     upper = clone(vma, at, vma.end, vma.page_index(at))
     mm.vmas.resize(vma, vma.start, at)
     mm.add(upper)

@@ -11,7 +11,7 @@ from kernel.abi.limits import PAGE_SIZE, STACK_GUARD_GAP, TASK_SIZE
 from kernel.cpu import FaultTable
 from kernel.events import PageFault
 from kernel.mm.pagetable import PageTable
-from kernel.mm.vma import EXEC, GROWSDOWN, SHARED, WRITE, Vma
+from kernel.mm.vma import CODE_MASK, DATA_MASK, EXEC, GROWSDOWN, WRITE, Vma
 from kernel.mm.vmaset import VmaSet
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from kernel.probes import Probes
     from kernel.rlimit import Rlimits
 
-# Indices into Mm.counters, which a native fault path shares. The first four in pages.
-ANON, FILE, SHMEM, SWAP, MIN_FLT, MAJ_FLT, COW = range(7)
+# Indices into Mm.counters, which a native fault path shares. The first four and HUGE (hugetlb) in pages.
+ANON, FILE, SHMEM, SWAP, MIN_FLT, MAJ_FLT, COW, HUGE = range(8)
 
 
 class Mm:
@@ -124,12 +124,12 @@ class Mm:
     def account(self, flags: int, pages: int) -> None:
         """Count `pages` more (or, negative, fewer) of a mapping with these flags (vm_stat_account)."""
         self.total_vm += pages
-        if flags & (EXEC | WRITE | GROWSDOWN) == EXEC:
+        if flags & DATA_MASK == WRITE:
+            self.data_vm += pages
+        elif flags & CODE_MASK == EXEC:
             self.exec_vm += pages
         elif flags & GROWSDOWN:
             self.stack_vm += pages
-        elif flags & (WRITE | SHARED | GROWSDOWN) == WRITE:
-            self.data_vm += pages
 
     def add(self, vma: Vma) -> None:
         """Enter a new VMA into the set; accounting is the caller's."""

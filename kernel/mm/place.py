@@ -55,6 +55,20 @@ def get_unmapped_area(
     return addr
 
 
+def get_huge_area(mm: Mm, addr: int, length: int, *, fixed: bool) -> int:
+    """As `get_unmapped_area`, for huge pages: `length` is a multiple of theirs (hugetlb_get_unmapped_area)."""
+    if fixed:
+        if addr % HPAGE_SIZE:
+            raise LinuxError(EINVAL, "addr is not aligned to a huge page")
+        return get_unmapped_area(mm, addr, length, fixed=True)
+    addr = -(-addr // HPAGE_SIZE) * HPAGE_SIZE
+    if addr and addr + length <= TASK_SIZE and not mm.vmas.overlapping(addr, addr + length):
+        return get_unmapped_area(mm, addr, length)
+    slack = HPAGE_SIZE - PAGE_SIZE
+    found = get_unmapped_area(mm, 0, length + slack)
+    return -(-found // HPAGE_SIZE) * HPAGE_SIZE if mm.legacy_layout else (found + slack) & -HPAGE_SIZE
+
+
 def round_hint_to_min(mm: Mm, hint: int) -> int:
     """mmap's hint, moved out of the range that is forbidden (do_mmap)."""
     hint &= -PAGE_SIZE

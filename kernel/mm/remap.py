@@ -11,7 +11,7 @@ from kernel.mm.map import check_mlock_future, check_sealed, may_expand_vm, munma
 from kernel.mm.merge import clone, merge_new
 from kernel.mm.place import get_unmapped_area
 from kernel.mm.pte import HERE, SOFT_DIRTY
-from kernel.mm.vma import ACCOUNT, DONTEXPAND, LOCKED, LOCKONFAULT, MAYSHARE, PFNMAP, SHARED, Vma
+from kernel.mm.vma import ACCOUNT, DONTEXPAND, HUGETLB, LOCKED, LOCKONFAULT, MAYSHARE, PFNMAP, SHARED, Vma
 from kernel.mm.zap import ZEROS
 
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ def mremap(
     own checks done. `old` may be 0 for a shared mapping: it is mapped once more.
 
     Raises LinuxError: EFAULT (nothing there, or more than one mapping), EINVAL, ENOMEM, EAGAIN, EPERM."""
+    there = mm.vmas.find(addr)
+    if there is not None and there.flags & HUGETLB:
+        old, new = -(-old // HPAGE_SIZE) * HPAGE_SIZE, -(-new // HPAGE_SIZE) * HPAGE_SIZE
+        if addr % HPAGE_SIZE or (fixed and new_addr % HPAGE_SIZE) or new > old:
+            raise LinuxError(EINVAL, "huge pages are moved whole, and their mappings do not grow")
     if fixed and old == new:
         return _move_all(mm, addr, old, new_addr, dontunmap)
     moving = fixed or dontunmap

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.mm import vma as vm
-from kernel.mm.mm import ANON, FILE, SHMEM, SWAP
+from kernel.mm.mm import ANON, FILE, HUGE, SHMEM, SWAP
 from kernel.mm.pte import ANON as PTE_ANON
 from kernel.mm.pte import HERE, PFN, SOFT_DIRTY, SPECIAL, A, D
 from kernel.mm.pte import SWAP as PTE_SWAP
@@ -52,15 +52,28 @@ def table_pages(mm: Mm) -> int:
     """VmPTE: PTE, PMD and PUD tables (mm_pgtables_bytes); the top table does not count."""
     table = mm.page_table
     table.drop_spare()
-    return len(table.leaves) + len(table.mids) + len(table.tops)
+    leaves = len(table.leaves) - (mm.counters[HUGE] >> 9)  # a huge page has no table of its own in Linux
+    return leaves + len(table.mids) + len(table.tops)
 
 
 class VmaStats:
     """The counts of /proc/[pid]/smaps, in pages; `pss` in units of 1/4096 page (bytes of a share). All begin at 0."""
 
     __slots__ = (
-        "anonymous", "lazyfree", "private_clean", "private_dirty", "pss_bytes", "pss_dirty_bytes",
-        "referenced", "rss", "shared_clean", "shared_dirty", "soft_dirty", "swap",
+        "anonymous",
+        "hugetlb_private",
+        "hugetlb_shared",
+        "lazyfree",
+        "private_clean",
+        "private_dirty",
+        "pss_bytes",
+        "pss_dirty_bytes",
+        "referenced",
+        "rss",
+        "shared_clean",
+        "shared_dirty",
+        "soft_dirty",
+        "swap",
     )  # fmt: skip
     rss: int
     pss_bytes: int
@@ -74,6 +87,8 @@ class VmaStats:
     lazyfree: int
     swap: int
     soft_dirty: int
+    hugetlb_private: int
+    hugetlb_shared: int
 
     def __init__(self) -> None:
         for name in self.__slots__:
@@ -84,6 +99,8 @@ def vma_stats(mm: Mm, vma: Vma) -> VmaStats:
     """smaps_account over one VMA: what its PTEs say."""
     stats = VmaStats()
     refs = mm.frames.refs
+    if vma.flags & vm.HUGETLB:
+        return _hugetlb_stats(mm, vma, stats)
     cached = 0 if vma.mappable is None else 1  # the page cache's own reference
     for _, i, j in mm.page_table.leaves_in(vma.start, vma.end):
         for entry in mm.words[i:j].tolist():
@@ -96,6 +113,19 @@ def vma_stats(mm: Mm, vma: Vma) -> VmaStats:
                 continue
             owners = refs[(entry & PFN) >> 12] - (0 if entry & PTE_ANON else cached)
             _count(stats, entry, max(owners, 1))
+    return stats
+
+
+def _hugetlb_stats(mm: Mm, vma: Vma, stats: VmaStats) -> VmaStats:
+    """smaps_hugetlb_range: huge pages are in lines of their own."""
+    for _, i, _ in mm.page_table.leaves_in(vma.start, vma.end):
+        entry = mm.words[i]
+        if entry & HERE:
+            owners = mm.frames.refs[(entry & PFN) >> 12] - (0 if entry & PTE_ANON else 1)
+            if owners > 1:
+                stats.hugetlb_shared += 512
+            else:
+                stats.hugetlb_private += 512
     return stats
 
 

@@ -9,7 +9,7 @@ from kernel.mm.mm import ANON as ANON_RSS
 from kernel.mm.mm import FILE, SHMEM, Mm
 from kernel.mm.mm import SWAP as SWAPPED
 from kernel.mm.pte import ANON, GUARD, HERE, PFN, SPECIAL, SWAP
-from kernel.mm.vma import EXEC, Vma
+from kernel.mm.vma import EXEC, HUGETLB, Vma
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +29,10 @@ def bulk(start: int, end: int) -> bool:
 def zap_range(mm: Mm, vma: Vma, start: int, end: int, *, guards: bool = True) -> int:
     """Drop the pages of [start, end), which lies in `vma`; returns how many were in RAM. Those in swap go as well,
     with `guards` guard markers too."""
+    if vma.flags & HUGETLB:
+        from kernel.mm.hugetlb import zap_hugetlb
+
+        return zap_hugetlb(mm, vma, start, end)
     if end - start == 4096:
         leaf = mm.page_table.leaves.get(start >> 21)
         if leaf is None:

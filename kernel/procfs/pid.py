@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kernel.abi.errno import EACCES, EINVAL, LinuxError
 from kernel.fs.dentry import full_name
 from kernel.mm.stats import VmaStats, mm_stats, table_pages, vm_flags, vma_stats
-from kernel.mm.vma import EXEC, LOCKED, READ, WRITE
+from kernel.mm.vma import EXEC, HUGETLB, LOCKED, READ, WRITE
 from kernel.procfs.registry import pid_file
 from kernel.rlimit import INFINITY, NAMES
 
@@ -64,6 +64,7 @@ def _smaps_fields(stats: VmaStats, locked_bytes: int) -> dict[str, int]:
         "Shared_Clean": stats.shared_clean * 4, "Shared_Dirty": stats.shared_dirty * 4,
         "Private_Clean": stats.private_clean * 4, "Private_Dirty": stats.private_dirty * 4,
         "Referenced": stats.referenced * 4, "Anonymous": stats.anonymous * 4, "LazyFree": stats.lazyfree * 4,
+        "Shared_Hugetlb": stats.hugetlb_shared * 4, "Private_Hugetlb": stats.hugetlb_private * 4,
         "Swap": stats.swap * 4, "SwapPss": stats.swap * 4, "Locked": locked_bytes >> 10,
     }  # fmt: skip
     return {name: known.get(name, 0) for name in SMAPS}
@@ -81,7 +82,8 @@ def smaps(task: Task) -> list[bytes]:
 
 def _smaps_of(mm: Mm, vma: Vma) -> str:
     stats = vma_stats(mm, vma)
-    head = [("Size", vma.end - vma.start >> 10), ("KernelPageSize", 4), ("MMUPageSize", 4)]
+    page_kb = 2048 if vma.flags & HUGETLB else 4
+    head = [("Size", vma.end - vma.start >> 10), ("KernelPageSize", page_kb), ("MMUPageSize", page_kb)]
     locked = stats.pss_bytes if vma.flags & LOCKED else 0
     fields = [*head, *_smaps_fields(stats, locked).items()]
     return "".join(_field(*field) for field in fields) + f"THPeligible:    {0:8d}\nVmFlags: {vm_flags(vma)}\n"

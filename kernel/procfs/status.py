@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kernel.abi.limits import CLK_TCK
 from kernel.abi.signal import SIG_DFL, SIG_IGN
-from kernel.mm.mm import MAJ_FLT, MIN_FLT
+from kernel.mm.mm import HUGE, MAJ_FLT, MIN_FLT
 from kernel.mm.stats import mm_stats
 from kernel.procfs.registry import pid_file
 
@@ -44,7 +44,7 @@ def _vm_lines(task: Task) -> str:
     }  # fmt: skip
     kb = {name: value * 4 for name, value in pages.items()}
     kb |= {"VmExe": stats.exe_bytes >> 10, "VmLib": stats.lib_bytes >> 10, "VmPTE": stats.table_bytes >> 10,
-           "VmSwap": stats.swap * 4, "HugetlbPages": 0}  # fmt: skip
+           "VmSwap": stats.swap * 4, "HugetlbPages": task.mm.counters[HUGE] * 4}  # fmt: skip
     return "".join(f"{name}:\t{value:8d} kB\n" for name, value in kb.items())
 
 

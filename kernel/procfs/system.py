@@ -29,7 +29,7 @@ def memory(system: System) -> dict[str, int]:
     shared = max(vfs.tmpfs.used + vfs.shm.used, sum(mm.counters[SHMEM] for mm in spaces))
     locked = sum(mm.locked_vm for mm in spaces)
     swap, tables = frames.swap, sum(map(table_pages, spaces))
-    free = frames.total - frames.used
+    free, pool = frames.available, frames.huge
     huge = frames.commit.hugetlb_pages
     return {
         "MemTotal": frames.total, "MemFree": free, "MemAvailable": free, "Buffers": 0, "Cached": shared + mapped,
@@ -41,8 +41,9 @@ def memory(system: System) -> dict[str, int]:
         "SecPageTables": 0, "NFS_Unstable": 0, "Bounce": 0, "WritebackTmp": 0, "CommitLimit": frames.commit.limit,
         "Committed_AS": frames.commit.committed, "VmallocTotal": (1 << 45) // 4096 - 1, "VmallocUsed": 0,
         "VmallocChunk": 0, "Percpu": 0, "AnonHugePages": 0, "ShmemHugePages": 0, "ShmemPmdMapped": 0,
-        "FileHugePages": 0, "FilePmdMapped": 0, "Balloon": 0, "HugePages_Total": huge // 512,
-        "HugePages_Free": huge // 512, "HugePages_Rsvd": 0, "HugePages_Surp": 0, "Hugepagesize": 512,
+        "FileHugePages": 0, "FilePmdMapped": 0, "Balloon": 0, "HugePages_Total": pool.total,
+        "HugePages_Free": len(pool.free), "HugePages_Rsvd": pool.reserved, "HugePages_Surp": pool.surplus,
+        "Hugepagesize": 512,
         "Hugetlb": huge, "DirectMap4k": 0, "DirectMap2M": frames.total,
     }  # fmt: skip
 

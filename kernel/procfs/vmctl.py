@@ -124,9 +124,10 @@ _remembered("laptop_mode", 0)
 _remembered("extfrag_threshold", 500, 0, 1000)
 
 
-def _hugepages(system: System) -> int:
-    return system.frames.commit.hugetlb_pages // 512
+
+def _resize_pool(system: System, value: int) -> None:
+    system.frames.huge.resize(value)
 
 
-proc_file("sys/vm/nr_hugepages", 0o644)(lambda system: f"{_hugepages(system)}\n")
-proc_file("sys/vm/nr_overcommit_hugepages", 0o644)(lambda _: "0\n")
+_tunable("nr_hugepages", lambda system: system.frames.huge.total, _resize_pool, 0, ULONG_MAX)
+_remembered("nr_overcommit_hugepages", 0, 0, 0)

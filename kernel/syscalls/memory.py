@@ -28,7 +28,8 @@ from kernel.mm import vma as vm
 from kernel.mm.advise import checked_end, do_madvise
 from kernel.mm.brk import brk as move_brk
 from kernel.mm.fault import populate
-from kernel.mm.place import get_unmapped_area, round_hint_to_min
+from kernel.mm.hugetlb import HugeFile
+from kernel.mm.place import get_huge_area, get_unmapped_area, round_hint_to_min
 from kernel.mm.protect import mprotect as change_protection
 from kernel.mm.remap import mremap as move_mapping
 from kernel.mm.residency import mseal as seal
@@ -63,12 +64,15 @@ def brk(task: Task, addr: Addr) -> int:
 @syscall(result=Hexadecimal)
 def mmap(task: Task, addr: Addr, length: Size, prot: ProtFlags, flags: MapFlags, fd: Fd, offset: XOff) -> int:
     """mmap(2)."""
+    mm = task.mm
+    if flags == PRIVATE_ANONYMOUS and not (addr or offset) and prot < 8 and 0 < length <= TASK_SIZE:
+        if mm.map_count <= mm.max_map_count and not mm.def_flags and not mm.read_implies_exec:
+            return mm_map.mmap_anonymous(mm, length + 4095 & ~4095, prot)  # nothing else of this function applies
     if offset & 4095:
         raise LinuxError(EINVAL, "offset is not page-aligned")
-    mm = task.mm
     if flags & Map.ANONYMOUS:
         if flags & Map.HUGETLB:
-            _huge_pages(task, length, flags)
+            return _huge_pages(task, addr, length, prot, flags, offset)
         file: File | None = None
     else:
         file = task.files.get(fd)
@@ -84,8 +88,6 @@ def mmap(task: Task, addr: Addr, length: Size, prot: ProtFlags, flags: MapFlags,
         raise LinuxError(EOVERFLOW, "offset + length overflows")
     if mm.map_count > mm.max_map_count:
         raise LinuxError(ENOMEM, f"vm.max_map_count: there are {mm.map_count} mappings")
-    if flags == PRIVATE_ANONYMOUS and not addr and prot < 8 and not mm.def_flags and not mm.read_implies_exec:
-        return mm_map.mmap_anonymous(mm, size, prot)
     if mm.read_implies_exec and prot & Prot.READ:
         prot |= Prot.EXEC
     if flags & Map.FIXED_NOREPLACE:
@@ -195,14 +197,45 @@ def _shared_memory(mm: Mm, pages: int, vm_flags: int) -> Shmem:
     return Shmem(mm.frames, pages, accounted)
 
 
-def _huge_pages(task: Task, length: int, flags: int) -> None:
-    """hugetlb_file_setup, for a pool that is empty."""
+def _huge_pages(task: Task, addr: int, length: int, prot: int, flags: int, offset: int) -> int:
+    """mmap with MAP_HUGETLB and MAP_ANONYMOUS: a file of its own, as hugetlb_file_setup makes it."""
+    mm = task.mm
     log2 = HUGE_SIZES.get(flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK)
     if log2 is None:
         raise LinuxError(EINVAL, f"there are no huge pages of 2^{flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK} bytes")
     if not length:
         raise LinuxError(EINVAL, "length is 0")
-    raise LinuxError(ENOMEM, f"no free huge pages of {1 << log2 - 20} MiB (vm.nr_hugepages is 0)")
+    size = -(-length // (1 << log2)) << log2
+    if flags & Map.FIXED_NOREPLACE:
+        flags |= Map.FIXED
+    if size > TASK_SIZE:
+        raise LinuxError(ENOMEM, "length exceeds the address space")
+    start = get_huge_area(mm, round_hint_to_min(mm, addr), size, fixed=bool(flags & Map.FIXED))
+    if flags & Map.FIXED_NOREPLACE and mm.vmas.overlapping(start, start + size):
+        raise LinuxError(EEXIST, "MAP_FIXED_NOREPLACE, but something is mapped there")
+    kind = flags & MAP_TYPE
+    if kind not in (Map.PRIVATE, Map.SHARED, Map.SHARED_VALIDATE):
+        raise LinuxError(EINVAL, "neither MAP_SHARED nor MAP_PRIVATE (or both)")
+    shared = kind != Map.PRIVATE
+    pgoff = offset >> 12
+    if pgoff & 511:
+        raise LinuxError(EINVAL, "offset is not aligned to a huge page")
+    if log2 != 21:
+        raise LinuxError(ENOMEM, f"no free huge pages of {1 << log2 - 20} MiB")
+    vm_flags = prot & 7 | vm.MAY | vm.HUGETLB | vm.DONTEXPAND | mm.def_flags
+    if shared:
+        vm_flags |= vm.SHARED | vm.MAYSHARE
+    if flags & Map.NORESERVE:
+        vm_flags |= vm.NORESERVE
+    file = HugeFile(task.system.frames.huge, pgoff >> 9, size >> 21, shared, not flags & Map.NORESERVE)
+    try:
+        mm_map.mmap_region(mm, start, start + size, vm_flags & ~(vm.LOCKED | vm.LOCKONFAULT), file, pgoff, file)
+    except LinuxError:
+        file.pool.reserved -= len(file.promised)
+        raise
+    if vm_flags & vm.LOCKED or flags & Map.LOCKED or flags & (Map.POPULATE | Map.NONBLOCK) == Map.POPULATE:
+        populate(mm, start, start + size)
+    return start
 
 
 @syscall

@@ -128,7 +128,8 @@ def test_numa_maps(guest: Files) -> None:
     ("name", "text", "result", "then"),
     [
         ("swappiness", b"201", -EINVAL, b"60\n"), ("swappiness", b"10\n", 3, b"10\n"),
-        ("swappiness", b"0x1f", 4, b"31\n"), ("swappiness", b"010", 3, b"8\n"), ("swappiness", b"60x", -EINVAL, b"60\n"),
+        ("swappiness", b"0x1f", 4, b"31\n"), ("swappiness", b"010", 3, b"8\n"),
+        ("swappiness", b"60x", -EINVAL, b"60\n"),
         ("overcommit_memory", b"1", 1, b"1\n"), ("overcommit_memory", b"3", -EINVAL, b"0\n"),
         ("max_map_count", b"100", 3, b"100\n"), ("page-cluster", b"-1", -EINVAL, b"3\n"),
     ],
