@@ -6,13 +6,14 @@ import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from emu.config import ConfigError, RunConfig, env_pairs, parse_mount, parse_size
 from emu.interrupts import Interrupts
 from emu.machine import Machine, Stopped
 from emu.outcome import Counters, Death
 from emu.stdio import Capture, FileSource, FileTarget, Source, host_stream
+from emu.trace.alloc_rules import HeapOptions, RuleError
 from emu.trace.events import Note, PageFault, SyscallExit
 from emu.trace.recorder import TRACED, Failure, Listed, Recorder, Sink
 from kernel.abi.errno import LinuxError
@@ -20,6 +21,11 @@ from kernel.abi.signal import signame
 from kernel.config import Mount
 from kernel.fs.stream import Stream
 from kernel.probes import Probes
+
+if TYPE_CHECKING:
+    from emu.analysis.heap import HeapFold
+    from emu.analysis.heapresult import Heap
+    from emu.trace.heap import HeapTracer
 
 PROGRAM_LIMIT = 1 << 32
 
@@ -45,6 +51,7 @@ class Run(NamedTuple):
     core_dumped: bool = False
     not_modelled: Mapping[str, int] = MappingProxyType({})  # calls answered ENOSYS: how many of each name
     failures: tuple[Failure, ...] = ()  # sinks that could not write
+    heap: Heap | None = None  # where it was traced
 
     @property
     def returncode(self) -> int:
@@ -111,6 +118,7 @@ def run(
     max_instructions: int | None = None,
     interactive: bool = False,
     native: bool | None = None,
+    heap: HeapOptions | bool = False,
 ) -> Run:
     """Run the static x86-64 Linux program at host path `program`, with `argv` after argv[0], to its end.
 
@@ -119,6 +127,7 @@ def run(
     `mounts` are `Mount`s or "HOST:GUEST[:rw]". `trace` (as after `strace -e trace=`: "all", "memory", "!brk") collects
     events and counts syscalls; `page_faults` adds kernel.events.PageFault; `sinks` get the same events, live.
     `timeout` is in wall seconds, `max_instructions` is exact. The rest is as the options of `heapscope run`.
+    `heap` traces each call of the program's allocator.
 
     Raises ProgramError when the program cannot be run, ConfigError for a knob that cannot be. A guest's own failure is
     no exception: look at the Run.
@@ -145,7 +154,8 @@ def run(
         trace="none" if trace is None else trace,
         page_faults=page_faults,
     )
-    return run_config(program, argv, config, stdin=stdin, stdout=stdout, stderr=stderr, sinks=sinks)
+    options = HeapOptions() if heap is True else heap or None
+    return run_config(program, argv, config, stdin=stdin, stdout=stdout, stderr=stderr, sinks=sinks, heap=options)
 
 
 _busy = False
@@ -161,6 +171,7 @@ def run_config(
     stderr: BinaryIO | int | None = None,
     sinks: Sequence[Sink] = (),
     attended: bool = False,
+    heap: HeapOptions | None = None,
 ) -> Run:
     """`run` with a ready RunConfig. `attended` is the command line's: events go to `sinks` only, and a sink whose
     reader has gone away (a closed pipe) ends the run."""
@@ -174,7 +185,7 @@ def run_config(
         arguments = [os.fsencode(path), *(os.fsencode(word) for word in argv)]
         with Interrupts(config.timeout, interactive=config.interactive) as interrupts:
             streams = _Streams(stdin, stdout, stderr, interrupts)
-            return _one_run(path, content, arguments, config, streams, interrupts, sinks, attended)
+            return _one_run(path, content, arguments, config, streams, interrupts, sinks, attended, heap)
     finally:
         _busy = False
 
@@ -220,6 +231,7 @@ def _one_run(
     interrupts: Interrupts,
     sinks: Sequence[Sink],
     attended: bool,
+    heap: HeapOptions | None,
 ) -> Run:
     probes = Probes()
     recorder = Recorder(probes)
@@ -232,8 +244,10 @@ def _one_run(
     machine = _machine(config, streams, probes)
     try:
         _boot(machine, path, content, argv)
+        traced = _trace_heap(machine, path, heap) if heap else None
         stopped = machine.run(interrupts, (lambda: recorder.unread) if attended else None)
         counters, death = machine.counters(), _death(machine)
+        found = _heap(*traced) if traced else None
     finally:
         recorder.close()
         machine.close()
@@ -252,7 +266,25 @@ def _one_run(
         core_dumped=bool(status and status.core),
         not_modelled=dict(sorted(machine.kernel.system.not_modelled.items())),
         failures=tuple(recorder.failures),
+        heap=found,
     )
+
+
+def _trace_heap(machine: Machine, path: str, options: HeapOptions) -> tuple[HeapTracer, HeapFold]:
+    from emu.analysis.heap import HeapFold
+
+    fold = HeapFold(by_stack=options.stack > 0)
+    try:
+        return machine.trace_heap(options, [fold, *options.sinks]), fold
+    except RuleError as wrong:
+        raise ConfigError(f"{path}: {wrong}") from None
+
+
+def _heap(tracer: HeapTracer, fold: HeapFold) -> Heap:
+    from emu.analysis.heapresult import Heap
+
+    tracer.end()
+    return Heap(tracer, fold)
 
 
 def _machine(config: RunConfig, streams: _Streams, probes: Probes) -> Machine:
@@ -318,6 +350,7 @@ def read_program(path: str) -> bytes:
 
 __all__ = [
     "ConfigError",
+    "HeapOptions",
     "ProgramError",
     "Run",
     "RunConfig",

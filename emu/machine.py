@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -11,18 +11,22 @@ from emu.config import RunConfig
 from emu.cpu.engine import UnicornCpu
 from emu.interrupts import Interrupts
 from emu.outcome import Counters
+from kernel.abi.errno import LinuxError
 from kernel.cpu import TrapKind
 from kernel.kernel import Kernel
 from kernel.kernel import Outcome as KernelOutcome
+from kernel.mm.describe import describe
 from kernel.mm.mm import COW, MAJ_FLT, MIN_FLT
 from kernel.mm.ram import LOW, Ram
 from kernel.probes import Probes
 
 if TYPE_CHECKING:
+    from emu.trace.alloc_rules import HeapOptions
+    from emu.trace.heap import HeapSink, HeapTracer
     from kernel.fs.vfs import Streams
+    from kernel.mm.mm import Mm
 
 PAGE = 4096
-SLICE = 2_000_000  # instructions between two looks at signals and limits: 5 ms of a guest that makes no syscall
 
 
 class Stopped(Enum):
@@ -52,6 +56,23 @@ class Machine:
         """Load the ELF file `content`, known to the host as `program`. Raises kernel.task.elf.ExecError."""
         name = os.fsencode(guest_path(program, self.config))
         self.kernel.boot(content, name, argv, self.config.environ, os.fsencode(program))
+
+    def trace_heap(self, options: HeapOptions, sinks: Sequence[HeapSink]) -> HeapTracer:
+        """Trace the allocator functions of the program just booted, until it ends or calls execve. Raises RuleError."""
+        from emu.elf import Elf
+        from emu.trace.alloc_rules import probes_of
+        from emu.trace.heap import Guest, HeapTracer
+
+        task = self.kernel.current
+        mm, path = task.mm, task.process.exe
+        assert path is not None
+        elf = Elf(path.inode.open(path, 0).pread(path.inode.size, 0))
+        bias = mm.start_code - min(segment.vaddr for segment in elf.executable)
+        guest = Guest(
+            elf, bias, task.tid, mm.cr3, mm.counters, _peek(mm), self.cpu.read_regs,
+            lambda va: describe(mm, va), self.cpu.trace_calls,
+        )  # fmt: skip
+        return HeapTracer(sinks, probes_of(elf, bias, options.rules), guest, options.stack)
 
     def run(self, interrupts: Interrupts, unread: Callable[[], bool] | None = None) -> Stopped:
         """The trap loop. What the guest does to itself is its end; what we do to it is in the value.
@@ -101,6 +122,22 @@ class Machine:
         """Give the guest's memory back."""
         self.kernel.close()
         _give_ram_back(self.ram)
+
+
+def _peek(mm: Mm) -> Callable[[int, int], bytes]:
+    """Guest memory up to the first byte that cannot be read; nothing in the guest changes."""
+
+    def peek(va: int, size: int) -> bytes:
+        taken = b""
+        while len(taken) < size:
+            at = va + len(taken)
+            try:
+                taken += mm.peek(at, min(size - len(taken), PAGE - at % PAGE))
+            except LinuxError:
+                break
+        return taken
+
+    return peek
 
 
 _spare: list[Ram] = []  # at most one, all zero above LOW: mapping another one costs Unicorn 0.1 s for 4 GiB

@@ -27,7 +27,7 @@ class Emulator:
         u.check(self.lib.uc_ctl(self.uc, u.CTL_CPU_MODEL, c_int(u.CPU_EPYC_ROME)), "cpu model")
         self.borrower: object = None
         self.error_offset: int | None = None
-        self._ram: Ram | None = None  # kept: Unicorn walks the page tables in it even while it unmaps it
+        self.ram: Ram | None = None  # kept: Unicorn walks the page tables in it even while it unmaps it
         self._hooks: list[tuple[c_void_p, Any]] = []  # with their callbacks, which must live as long
         self.spares_exit_checks = False
         self._context = c_void_p()
@@ -36,7 +36,7 @@ class Emulator:
     def lend(self, ram: Ram, borrower: object) -> None:
         """Make `ram` the physical memory and `borrower` the one who may run. All hooks and translations are dropped."""
         self.unhook_all()
-        first = self._ram is None
+        first = self.ram is None
         self._map(ram)
         if first:
             self._enter_svm(ram)
@@ -70,13 +70,13 @@ class Emulator:
 
     def _map(self, ram: Ram) -> None:
         """Another Ram costs 0.1 s for 4 GiB (Unicorn unmaps page by page); the same one again, nothing."""
-        if self._ram is ram:
+        if self.ram is ram:
             return
-        if self._ram is not None:
-            u.check(self.lib.uc_mem_unmap(self.uc, 0, c_size_t(self._ram.size)), "unmap RAM")
+        if self.ram is not None:
+            u.check(self.lib.uc_mem_unmap(self.uc, 0, c_size_t(self.ram.size)), "unmap RAM")
         address = ctypes.addressof(ctypes.c_char.from_buffer(ram.buffer))
         u.check(self.lib.uc_mem_map_ptr(self.uc, 0, ram.size, u.PROT_ALL, c_void_p(address)), "map RAM")
-        self._ram = ram
+        self.ram = ram
 
     def _msr(self, rid: int, value: int) -> None:
         u.check(self.lib.uc_reg_write(self.uc, u.MSR, ctypes.byref(u.UcMsr(rid, value))), "msr")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ctypes import c_size_t, c_uint64
+from typing import TYPE_CHECKING
 
 from emu import native as accelerator
 from emu.cpu import decode, interrupts, vmcb, walk
@@ -16,6 +17,9 @@ from emu.cpu.nativehooks import NativeBlocks
 from emu.cpu.regs import FIXED_FLAGS, INTEGER, USER_FLAGS, Batch
 from kernel.cpu import Access, FaultTable, Regs, Trap, TrapKind, Traps, Vector
 from kernel.mm.ram import Ram
+
+if TYPE_CHECKING:
+    from emu.calls import CallHooks, Listener
 
 MASK = (1 << 64) - 1
 SLICES = (1_000_000, 20_000_000)  # instructions between two looks at the host's signals, twin and native: 5 to 200 ms
@@ -61,6 +65,7 @@ class UnicornCpu:
         self._edge: tuple[int, int] | None = None  # the block at which the limit stopped the CPU
         self._plan: list[int] = []  # on the way to an exact count: instructions to execute, and where to stop
         self._plan_code = b""  # their bytes
+        self._calls: CallHooks | None = None
         self._blocks: Blocks
         self._native: NativeBlocks | None = None
         self._install(ram, native)
@@ -97,6 +102,14 @@ class UnicornCpu:
         self.write_fs_base(0)
         self.write_gs_base(0)
         self._blocks.reset()
+
+    def trace_calls(self, listener: Listener, stack_depth: int = 0, capacity: int = 1 << 12) -> CallHooks:
+        """Hook entry and return of the functions that the CallHooks are given. `stack_depth` frames of each call stack
+        are kept, events come in batches of `capacity`. What a listener raises comes out of `run`."""
+        from emu.cpu.callhooks import install
+
+        self._calls = install(self._native or self._blocks, self._emulator, listener, self._fail, stack_depth, capacity)
+        return self._calls
 
     # --- running ----------------------------------------------------------------------------------------------------
 
@@ -247,6 +260,8 @@ class UnicornCpu:
             if self._read_code(address, len(self._plan_code)) != self._plan_code:
                 self._plan = []
                 self._emu_stop(self._uc)
+            elif self._calls is not None:
+                self._calls.reached(address)
         except BaseException as error:
             self._fail(error)
         return 0
@@ -256,6 +271,7 @@ class UnicornCpu:
         nr, a0, a1, a2, a3, a4, a5, rip, flags = self._entry.read()
         blocks = self._blocks
         assert isinstance(blocks, PythonBlocks)
+        blocks.syscalls += 1
         start, size = blocks.block
         blocks.next_rip = start + size if size else rip + 2
         self._clobbered.values[:] = [blocks.next_rip, flags]

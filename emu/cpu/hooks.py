@@ -57,6 +57,9 @@ class PythonBlocks:
         self._read_code, self._on_limit = read_code, on_limit
         self._counts: dict[int, tuple[int, int, bool]] = {}  # by address: size, instructions, one of them is absent
         self.next_rip = 0
+        self.watched: set[int] = set()  # where a traced function is entered or left (emu/cpu/pythoncalls.py)
+        self.reached: Callable[[int], None] = lambda _address: None
+        self.syscalls = self.cr3 = 0
         self.reset()
         self.block_callback = u.BlockCallback(self._on_block)
         self.edge_callback = u.EdgeCallback(self._on_edge)
@@ -90,6 +93,8 @@ class PythonBlocks:
         if (total > self.limit or known[2]) and not self._on_limit(address, size):
             self.block = (address, 0)
             return
+        if address in self.watched:
+            self.reached(address)
         self.total = total
         self.block = (address, size)
         self._count = known[1]

@@ -30,7 +30,7 @@ class NativeBlocks:
         on_interrupt: Callable[[int, int, int, int], None],
         on_syscall: Callable[[int, int, int, int, int, int, int], int],
     ) -> None:
-        self._lib, self._ram = lib, ram
+        self.lib, self._ram = lib, ram
         self._map = (ctypes.c_uint32 * (1 << native.MAP_BITS))()
         self._blocks = mmap.mmap(-1, ctypes.sizeof(native.Block) * native.BLOCKS)  # touched as used
         self._tables = [ctypes.create_string_buffer(table, 256) for table in (decode.ONE_BYTE, decode.TWO_BYTE)]
@@ -103,20 +103,27 @@ class NativeBlocks:
     def reset(self) -> None:
         self._words[LIMIT] = self._words[LEFT] = FOREVER
         self._state.faults, self._state.flush_at = 0, FIRST_FLUSH
+        self._state.watched, self._state.syscalls = None, 0
         self.dropped()
 
     def settle(self, rip: int) -> int:
-        return int(self._lib.hs_settle(rip))
+        return int(self.lib.hs_settle(rip))
 
     def here(self, rip: int) -> int:
-        return int(self._lib.hs_here(rip))
+        return int(self.lib.hs_here(rip))
 
     def dropped(self) -> None:
-        self._lib.hs_dropped()
+        self.lib.hs_dropped()
 
     def switch(self, cr3: int) -> None:
         self._state.cr3 = cr3
-        self._lib.hs_forget()
+        self.lib.hs_forget()
+
+    def watch(self, watched: Any, reached: Any) -> None:
+        """Ask `watched` of each block's address, and call `reached` before each run of one that it holds for; both are
+        functions of the library. What is counted already is looked at anew."""
+        self._state.watched, self._state.reached = _address(watched), _address(reached)
+        self.lib.hs_forget()
 
     def delegate(self, table: FaultTable | None) -> None:
         """Answer the simplest page faults here, as `table` allows; None: none."""

@@ -45,6 +45,7 @@ class State(ctypes.Structure):
         ("code", c_uint64),
         ("code_end", c_uint64),
         ("patched", c_uint64),
+        ("over_watched", c_void_p),
         ("ram", c_void_p),
         ("ram_size", c_uint64),
         ("cr3", c_uint64),
@@ -69,6 +70,9 @@ class State(ctypes.Structure):
         ("free", c_void_p),
         ("faults", c_uint64),
         ("flush_at", c_uint64),
+        ("watched", c_void_p),
+        ("reached", c_void_p),
+        ("syscalls", c_uint64),
     )
 
 

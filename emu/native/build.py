@@ -1,4 +1,4 @@
-"""Builds hooks.c into a shared object named by a checksum of its source, so that a stale one is never loaded."""
+"""Builds the C files into a shared object named by a checksum of its source, so that a stale one is never loaded."""
 
 from __future__ import annotations
 
@@ -42,7 +42,13 @@ def _compile(compiler: list[str], folder: Path) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             out = Path(scratch) / "hooks.so"
-            command = [*compiler, *place.FLAGS, "-o", str(out), place.SOURCES[0]]
+            command = [
+                *compiler,
+                *place.FLAGS,
+                "-o",
+                str(out),
+                *(source for source in place.SOURCES if source.endswith(".c")),
+            ]
             done = subprocess.run(command, capture_output=True, text=True, timeout=300)
             if done.returncode:
                 return f"{' '.join(compiler)}: {done.stderr.strip()[-500:] or 'failed'}"

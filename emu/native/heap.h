@@ -1,4 +1,4 @@
-/* What heap.c and its Python side (emu/cpu/nativeheap.py) share. emu/cpu/heaphooks.py is the twin, and says why. */
+/* What heap.c and its Python side (emu/native/calls.py) share. emu/cpu/pythoncalls.py is the twin, and says why. */
 #ifndef HEAPSCOPE_HEAP_H
 #define HEAPSCOPE_HEAP_H
 
@@ -7,79 +7,79 @@
 #define HP_DEEPEST 64 /* traced functions inside each other, of one thread */
 #define HP_FRAMES 64  /* of one call stack */
 
-/* Kinds of functions, by what they do to the heap; emu/uprobes.py has their names. */
-enum { HP_MALLOC = 1, HP_CALLOC, HP_REALLOC, HP_FREE, HP_MEMALIGN, HP_NEW, HP_NEW_ARRAY, HP_DELETE, HP_DELETE_ARRAY, HP_USABLE };
+/* What a traced function does to the heap. */
+enum { HP_ALLOCATE = 1, HP_RESIZE, HP_RELEASE, HP_ASK };
 
-enum {
-    HP_INNER = 1,          /* made by the allocator itself, inside another traced function */
-    HP_UNFINISHED = 2,     /* the run ended inside */
-    HP_ABANDONED = 4,      /* left without a return: longjmp, an exception */
-    HP_TAIL = 8,           /* entered by a jump from the traced function around it */
-    HP_FREED_TWICE = 16,   /* misuse: the block was freed already */
-    HP_NO_BLOCK = 32,      /* misuse: no block begins there */
-    HP_MISMATCHED = 64,    /* misuse: made by another family (malloc, new, new[]) */
-    HP_WRONG_SIZE = 128,   /* misuse: a sized free with another size */
-    HP_OVERLAPS = 256,     /* the allocator gave a block that is live */
-    HP_CUT = 512,          /* the call stack goes on where nothing tells how */
+enum { /* of a function */
+    HP_LOG2 = 1,      /* its alignment is in the low six bits, as a power of two (mallocx) */
+    HP_EXACT_SIZE = 2 /* it is told the size that was asked for (sized delete) */
+};
+
+enum { /* of an event */
+    HP_INNER = 1,        /* made inside another traced function: the allocator's own business */
+    HP_TAIL = 2,         /* entered by a jump from the one around it */
+    HP_UNFINISHED = 4,   /* the run ended inside */
+    HP_ABANDONED = 8,    /* left without a return: longjmp, an exception */
+    HP_FREED_TWICE = 16, /* misuse: the block was released already */
+    HP_NO_BLOCK = 32,    /* misuse: no block begins there */
+    HP_MISMATCHED = 64,  /* misuse: made by another family (malloc, new, new[]) */
+    HP_WRONG_SIZE = 128, /* misuse: a sized release with another size */
+    HP_OVERLAPS = 256,   /* the allocator handed out a block that is live */
+    HP_CUT = 512         /* its call stack goes on where nothing tells how */
 };
 #define HP_MISUSE (HP_FREED_TWICE | HP_NO_BLOCK | HP_MISMATCHED | HP_WRONG_SIZE)
 
-enum { HP_LOG2_ALIGNMENT = 1 }; /* options: the alignment is in the low six bits, as a power of two (mallocx) */
-
-typedef struct { /* a traced function; arguments by their number, -1: it has none */
-    uint8_t kind, family, option;
-    int8_t size, count, pointer, alignment, out;
+typedef struct { /* a traced function; arguments by number, -1: it has none such */
+    uint8_t verb, kind, family, options;
+    int8_t size, count, pointer, alignment, out, unused[7];
 } hp_function;
 
-typedef struct { /* one call, written when it returned */
-    uint64_t entry;            /* instructions retired before its first */
-    uint64_t size;             /* bytes asked for; all ones: a product that does not fit */
-    uint64_t pointer, result;  /* what came in, what came out; 0: nothing */
-    uint64_t born;             /* number of the event that made the block which this one released; 0: none */
-    uint64_t freed;            /* bytes that were asked for that block */
-    uint32_t cost;             /* instructions from entry to return; all ones: that or more */
-    uint32_t site, stack, tid; /* numbers of the return address and of the call stack (0: none) */
-    uint32_t alignment, faults;
+typedef struct { /* one call, written when it has returned; emu/trace/heap.py documents it */
+    uint64_t entry, size, pointer, result, born, freed;
+    uint32_t cost, site, stack, tid, alignment, faults;
     uint16_t syscalls, function;
     uint8_t kind, depth;
     uint16_t flags;
 } hp_event;
 
-typedef struct { /* what is known of an address where a block began */
+typedef struct { /* a block, live or not, at an address where one began */
     uint64_t pointer, size;
     uint64_t born;     /* number of the event that made it */
-    uint64_t freed_at; /* instructions at the entry of the call that freed it; 0: it lives */
+    uint64_t freed_at; /* instructions at the entry of the call that released it; 0: it lives */
     uint32_t site, stack, freed_site, freed_stack;
     uint16_t function, freed_function;
-    uint8_t family, inner, used, unused;
+    uint8_t family, inner, used, unused[9]; /* a line of the host's cache in all */
 } hp_block;
+
+enum { HP_UNKNOWN, HP_GOES_ON, HP_ENDS, HP_NOTHING_TELLS };
 
 typedef struct { /* how to find the caller's frame at one return address */
     uint64_t pc;
-    int32_t cfa, rbp; /* offsets: of the CFA from its register, of the saved rbp from the CFA (0: not saved) */
-    uint8_t by_rbp, how, unused[6]; /* how: 0 not known yet, 1 as told, 2 the end, 3 nothing tells */
+    int32_t cfa, rbp; /* the CFA from its register; where rbp was saved, from the CFA (0: it was not) */
+    uint8_t by_rbp, how, unused[6];
 } hp_rule;
 
 typedef struct {
     hp_event *ring;
     uint64_t capacity, used;
-    uint64_t drained;  /* events before the ring's first */
-    uint64_t lost;     /* calls that were not traced: too deep, or no return address could be read */
-    uint64_t *registers; /* the CPU's own, in its order; NULL: ask by reg_read */
-    const uint64_t *mm_counters; /* whose faults are counted; NULL: none */
-    uint64_t cr3;      /* the address space that is traced; 0: none */
-    uint32_t tid, depth_of_stacks; /* 0: no call stacks */
+    uint64_t drained;    /* events before the ring's first */
+    uint64_t lost;       /* calls that could not be traced: too deep, or without a return address */
+    uint64_t *registers; /* the CPU's own, in its order; NULL: ask reg_read */
+    const uint64_t *mm_counters; /* whose page faults are counted; NULL: none */
+    uint64_t cr3;        /* of the address space that is traced */
+    uint32_t tid, stack_depth; /* frames kept of each call stack; 0: none */
     void (*on_full)(void);
     void (*on_misuse)(const hp_event *event, const hp_block *block);
     void (*on_pc)(uint64_t pc, hp_rule *rule);
-    /* what grew; for reading */
-    uint64_t *sites;   /* return addresses by number; [0] unused */
-    uint64_t sites_used;
-    uint32_t *frames;  /* all call stacks, one after the other: numbers of pcs */
-    hp_block *blocks;
+    /* for reading */
+    hp_block *blocks; /* a hash table */
     uint64_t blocks_mask, blocks_used, dead;
-    uint64_t stacks_used, frames_used, *stacks; /* (first frame << 8 | length) by number; [0] unused */
-    uint64_t *pcs, pcs_used;
+    uint64_t *sites, sites_used; /* return addresses by number; [0] is none */
+    uint64_t *stacks, stacks_used; /* first frame << 8 | frames, by number; [0] is none */
+    uint32_t *frames;            /* numbers of rules */
+    uint64_t frames_used;
+    hp_rule *rules;
+    uint64_t rules_used; /* [0] is none */
 } hp_state;
 
 #endif

@@ -26,6 +26,7 @@
 #define LENGTH 255u
 #define NONE (~0ull)
 #define PAGE_FAULT 0x14Eu
+#define CTL_TB_REMOVE (9 | 2 << 26 | 1 << 30)
 #define CTL_TLB_FLUSH (11 | 1 << 30)
 #define GENERATIONS 0x1FFFFFFF
 
@@ -202,6 +203,7 @@ static uint32_t find_block(uint64_t address, uint64_t size)
     b->absent = absent != 0;
     b->generation = S->generation & GENERATIONS;
     b->alone = b->count == 1 && may_store(address);
+    b->watched = S->watched && S->watched(address);
     return *at = (uint32_t)S->used++;
 }
 
@@ -223,6 +225,21 @@ static void hs_over(void)
     uint32_t index = S->last;
     S->left += S->blocks[index].count;
     over(index);
+}
+
+/* The same for a watched block, from which it is called each time. */
+static void hs_watched(void)
+{
+    uint32_t index = S->last;
+    const hs_block *b = &S->blocks[index];
+    S->left += b->count;
+    if (S->left < b->count) {
+        over(index);
+        return;
+    }
+    S->reached(b->address);
+    S->left -= b->count;
+    S->last = index;
 }
 
 #if defined(__x86_64__) && defined(__linux__)
@@ -294,6 +311,10 @@ static void patch(uint8_t *ra, void *uc, uint32_t index, void *hook)
     memcpy(code + 8, &count, 4);
     memcpy(code + 15, &index, 4);
     code[20] = (uint8_t)(end - p - 21);
+    if (b->watched) { /* no jns, always called */
+        code[19] = code[20] = 0x90;
+        code[23] = offsetof(hs_state, over_watched);
+    }
     memset(p, 0x90, (size_t)(ra - p));
     memcpy(p, code, sizeof code);
     S->patched++;
@@ -323,6 +344,8 @@ EXPORT void hs_on_block(void *uc, uint64_t address, uint32_t size, void *data)
         over(index);
         return;
     }
+    if (b->watched)
+        S->reached(address);
     S->left -= b->count;
     S->last = index;
     if (!b->alone)
@@ -352,6 +375,23 @@ EXPORT void hs_forget(void)
     memset(S->map, 0, sizeof *S->map << HS_MAP_BITS);
 }
 
+size_t hs_read_guest(uint64_t va, void *to, size_t n) { return read_guest(S, va, to, n); }
+
+uint64_t *hs_page_table(uint64_t va)
+{
+    uint64_t *pte = find_pte(S, va);
+    return pte ? pte - (va >> 12 & 511) : NULL;
+}
+
+/* Its block, if there is one, is translated and looked at anew. Not where no page is: nothing could be translated. */
+void hs_watch(uint64_t address)
+{
+    const uint64_t *pte = S->cr3 ? find_pte(S, address) : NULL;
+    *slot(address) = 0;
+    if (pte && *pte & PRESENT)
+        S->ctl(S->uc, CTL_TB_REMOVE, address, address + 1);
+}
+
 /* All translations were dropped: no block's number is in use. */
 EXPORT void hs_dropped(void)
 {
@@ -374,6 +414,7 @@ EXPORT hs_state *hs_init(void)
         S = &fallback;
     memset(S, 0, sizeof *S);
     S->over = hs_over;
+    S->over_watched = hs_watched;
     return S;
 }
 
@@ -471,6 +512,7 @@ EXPORT void hs_on_syscall(void *uc, void *data)
     S->next_rip = next = S->last ? b->address + b->size : v[7] + 2;
     S->reg_write_batch(uc, clobbered, two, 2);
     S->keep_rax = 0;
+    S->syscalls++;
     int64_t rax = S->on_syscall(v[0], v[1], v[2], v[3], v[4], v[5], v[6]);
     if (!S->keep_rax) {
         void *one[] = {&rax};

@@ -3,6 +3,7 @@
 #ifndef HEAPSCOPE_HOOKS_H
 #define HEAPSCOPE_HOOKS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define HS_MAP_BITS 14        /* direct-mapped cache of blocks that are counted by a call */
@@ -23,6 +24,7 @@ typedef struct {
     uint16_t size, count; /* a block is at most a page and an instruction long */
     uint32_t generation : 29;
     uint32_t absent : 1; /* holds an instruction that must not run: on_limit is asked each time */
+    uint32_t watched : 1; /* a traced function is entered or left where it begins */
     uint32_t alone : 1; /* one instruction, which may store: see hs_on_block */
 } hs_block;
 
@@ -40,6 +42,7 @@ typedef struct {
     uint64_t used;          /* blocks [1, used) are taken; HS_BLOCKS: no room, the translations must be dropped */
     uint64_t code, code_end; /* Unicorn's buffer of translated code, if it may be patched; else 0 */
     uint64_t patched;
+    void (*over_watched)(void); /* within 127 bytes of the beginning */
 
     /* guest memory */
     uint8_t *ram;
@@ -68,6 +71,20 @@ typedef struct {
 
     /* how the TLB is made to grow: flushed after so many page faults, then after twice as many */
     uint64_t faults, flush_at;
+
+    /* heap.c; NULL: nothing is traced. `reached` is called before a watched block is counted, each time it is to run */
+    int (*watched)(uint64_t address);
+    void (*reached)(uint64_t address);
+    uint64_t syscalls;
 } hs_state;
+
+/* Copy up to n bytes of guest memory at va; how many were there. */
+size_t hs_read_guest(uint64_t va, void *to, size_t n);
+
+/* The last-level page table for va, 512 entries; NULL: there is none. */
+uint64_t *hs_page_table(uint64_t va);
+
+/* What `watched` says of this address has changed. */
+void hs_watch(uint64_t address);
 
 #endif

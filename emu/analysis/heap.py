@@ -1,0 +1,218 @@
+"""What a heap stream adds up to: counts, live bytes and their peak, sites, sizes, costs. Vectorised folds, no event is
+kept: memory grows with the number of call sites, not of calls."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from emu.calls import ABANDONED, INNER, MISUSE, OVERLAPS, UNFINISHED
+from emu.uprobes import KINDS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.int64]
+    Bools = NDArray[np.bool_]
+    Events = NDArray[np.void]
+
+CLASSES = 66  # of sizes: 0, then 1…16, 17…32, 33…64 … by powers of two
+SMALL_COST = 1024  # costs below it are counted each, others are kept in a dict
+ALLOCATES, FREES = (1, 2, 3, 5, 6, 7), (4, 8, 9)  # kinds; usable-size calls are neither
+GROUPS = ("malloc", "free")
+
+
+class Cost(NamedTuple):
+    """Instructions of one call, over all calls of a kind and size class."""
+
+    calls: int
+    p50: int
+    p99: int
+    max: int
+    total: int
+
+
+class Peak(NamedTuple):
+    """When most bytes were live: after which event, at which instruction."""
+
+    bytes: int = 0
+    blocks: int = 0
+    event: int = 0
+    instructions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SiteTotal:
+    """What was allocated by calls from one place; `key` is a call stack's number, or the call site's."""
+
+    key: int
+    calls: int
+    bytes: int
+
+
+def class_name(number: int) -> str:
+    """`0`, `1-16`, `17-32`, …"""
+    if number < 2:
+        return ("0", "1-16")[number]
+    return f"{(8 << number - 1) + 1}-{8 << number}"
+
+
+class HeapFold:
+    """Keeps emu.trace.heap.HeapSink. Only calls that the program made itself count; inner ones are counted as such.
+
+    Of a call that the run ended inside, or that was left by longjmp, the memory counts, not the cost."""
+
+    def __init__(self, by_stack: bool) -> None:
+        import numpy as np
+
+        self._by_stack = "stack" if by_stack else "site"
+        self.events = self.inner = self.failed = self.unreturned = self.misused = self.overlaps = 0
+        self.calls = np.zeros(len(KINDS), np.int64)
+        self.allocated = self.freed = self.live = self.live_blocks = 0
+        self.peak = Peak()
+        self.sizes = np.zeros(CLASSES, np.int64)
+        self.faults, self.syscalls = [0, 0], [0, 0]
+        self._site_calls, self._site_bytes = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        self._costs = np.zeros((2, CLASSES, SMALL_COST), np.int64)
+        self._big: dict[tuple[int, int], dict[int, int]] = {}
+
+    def batch(self, events: Events) -> None:
+        import numpy as np
+
+        first, self.events = self.events, self.events + len(events)
+        flags = events["flags"]
+        outer = (flags & INNER) == 0
+        self.inner += int(len(events) - np.count_nonzero(outer))
+        odd = int(np.bitwise_or.reduce(flags))
+        if odd & (MISUSE | OVERLAPS):
+            self.misused += int(np.count_nonzero(flags & MISUSE))
+            self.overlaps += int(np.count_nonzero(flags & OVERLAPS))
+        kinds = np.where(outer, events["kind"], 0)
+        self.calls += np.bincount(kinds, minlength=len(KINDS))
+        wanted = _is_one_of(ALLOCATES)[kinds]
+        made = wanted & (events["result"] != 0)
+        returned = (flags & (ABANDONED | UNFINISHED)) == 0
+        self.failed += int(np.count_nonzero(wanted & ~made & returned & (events["size"] != 0)))
+        self.unreturned += int(np.count_nonzero(outer & ~returned))
+        sizes = np.where(made, events["size"], 0).astype(np.int64)
+        self._fold_live(events, first, made, sizes, outer)
+        classes = _classes(np.where(made, sizes, events["freed"].astype(np.int64)))
+        self.sizes += np.bincount(classes[made], minlength=CLASSES)
+        self._fold_sites(events[self._by_stack], made, sizes)
+        for group, chosen in enumerate((wanted, _is_one_of(FREES)[kinds])):
+            self._fold_costs(group, events, chosen & returned, classes)
+
+    def _fold_live(self, events: Events, first: int, made: Bools, sizes: Array, outer: Bools) -> None:
+        import numpy as np
+
+        freed = np.where(outer, events["freed"], 0).astype(np.int64)
+        self.allocated += int(sizes.sum())
+        self.freed += int(freed.sum())
+        live = self.live + np.cumsum(sizes - freed)
+        blocks = self.live_blocks + np.cumsum(made.astype(np.int64) - (outer & (events["born"] != 0)))
+        top = int(live.argmax())
+        if live[top] > self.peak.bytes:
+            when = int(events["entry"][top]) + int(events["cost"][top])
+            self.peak = Peak(int(live[top]), int(blocks[top]), first + top + 1, when)
+        self.live, self.live_blocks = int(live[-1]), int(blocks[-1])
+
+    def _fold_sites(self, keys: NDArray[np.void], made: Bools, sizes: Array) -> None:
+        import numpy as np
+
+        wanted = np.where(made, keys, 0)
+        calls = np.bincount(wanted, minlength=len(self._site_calls))
+        total = np.bincount(wanted, sizes, minlength=len(calls))
+        calls[0] -= len(made) - np.count_nonzero(made)
+        grown = len(calls) - len(self._site_calls)
+        if grown:
+            self._site_calls = np.pad(self._site_calls, (0, grown))
+            self._site_bytes = np.pad(self._site_bytes, (0, grown))
+        self._site_calls += calls
+        self._site_bytes += total.astype(np.int64)
+
+    def _fold_costs(self, group: int, events: Events, chosen: Bools, classes: Array) -> None:
+        import numpy as np
+
+        costs, classes = events["cost"][chosen].astype(np.int64), classes[chosen]
+        for total, name in ((self.faults, "faults"), (self.syscalls, "syscalls")):
+            total[group] += int(events[name][chosen].sum(dtype=np.int64))
+        small = costs < SMALL_COST
+        cells = classes[small] * SMALL_COST + costs[small]
+        self._costs[group] += np.bincount(cells, minlength=CLASSES * SMALL_COST).reshape(CLASSES, SMALL_COST)
+        for number, cost in zip(classes[~small].tolist(), costs[~small].tolist(), strict=True):
+            counts = self._big.setdefault((group, number), {})
+            counts[cost] = counts.get(cost, 0) + 1
+
+    def cost(self, group: str, number: int | None = None) -> Cost | None:
+        """Over all sizes, or of one class; None: no call."""
+        import numpy as np
+
+        index = GROUPS.index(group)
+        chosen = range(CLASSES) if number is None else (number,)
+        small = self._costs[index, list(chosen)].sum(axis=0)
+        counts = {int(cost): int(small[cost]) for cost in np.flatnonzero(small)}
+        for each in chosen:
+            for cost, count in self._big.get((index, each), {}).items():
+                counts[cost] = counts.get(cost, 0) + count
+        return _cost(counts) if counts else None
+
+    @property
+    def allocations(self) -> int:
+        """Calls that handed out a block, realloc included."""
+        return int(self.sizes.sum())
+
+    @property
+    def frees(self) -> int:
+        return int(sum(self.calls[kind] for kind in FREES))
+
+    def sites(self) -> list[SiteTotal]:
+        """Where blocks were allocated, most bytes first."""
+        totals = zip(self._site_calls.tolist(), self._site_bytes.tolist(), strict=True)
+        found = [SiteTotal(key, calls, size) for key, (calls, size) in enumerate(totals) if calls]
+        return sorted(found, key=lambda site: (-site.bytes, -site.calls, site.key))
+
+
+def _cost(counts: dict[int, int]) -> Cost:
+    """Percentiles by nearest rank: the least cost that so many of the calls do not exceed."""
+    calls = sum(counts.values())
+    ranks = [-(-calls * share // 100) for share in (50, 99)]
+    found: list[int] = []
+    seen = 0
+    for cost in sorted(counts):
+        seen += counts[cost]
+        while len(found) < 2 and seen >= ranks[len(found)]:
+            found.append(cost)
+    return Cost(calls, found[0], found[1], max(counts), sum(cost * count for cost, count in counts.items()))
+
+
+def _classes(sizes: Array) -> Array:
+    """The size class of each size."""
+    import numpy as np
+
+    small = _small_classes()[np.minimum(sizes, 4096)]
+    big = sizes > 4096
+    if big.any():
+        small[big] = np.frexp(sizes[big] - 1.0)[1] - 3  # the exponent is the bit length, below 2^53
+    return small
+
+
+def size_class(size: int) -> int:
+    """Index of the class that `size` falls into."""
+    return 0 if size <= 0 else max(1, (size - 1).bit_length() - 3)
+
+
+@functools.cache
+def _small_classes() -> Array:
+    import numpy as np
+
+    return np.array([size_class(size) for size in range(4097)], np.int64)
+
+
+@functools.cache
+def _is_one_of(kinds: tuple[int, ...]) -> Bools:
+    """By kind: is it one of `kinds`?"""
+    import numpy as np
+
+    return np.isin(np.arange(len(KINDS)), kinds)

@@ -1,0 +1,111 @@
+"""Heap: what one run did with its heap, as plain values and a few questions, made when the run is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from emu.analysis.heap import CLASSES, Cost, HeapFold, Peak, class_name
+from emu.analysis.misuse import Misuse, Places, misuses
+
+if TYPE_CHECKING:
+    from emu.trace.heap import HeapTracer
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """Blocks that one place allocated and nobody freed. `calls` are places, the call site first."""
+
+    calls: tuple[str, ...]
+    blocks: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What one place allocated in all."""
+
+    calls: tuple[str, ...]
+    allocations: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SizeClass:
+    """Allocations of one range of sizes, and what they and the frees of such blocks cost."""
+
+    name: str
+    allocations: int
+    malloc: Cost | None
+    free: Cost | None
+
+
+class Heap:
+    """What a run did with its heap. Instructions are exact; `live` and `peak` are bytes that the program asked for."""
+
+    def __init__(self, tracer: HeapTracer, fold: HeapFold) -> None:
+        self.events = fold.events
+        self.allocations, self.frees, self.failed, self.inner = fold.allocations, fold.frees, fold.failed, fold.inner
+        self.allocated_bytes, self.freed_bytes = fold.allocated, fold.freed
+        self.live_bytes, self.live_blocks = fold.live, fold.live_blocks
+        self.peak: Peak = fold.peak
+        self.faults = dict(zip(("malloc", "free"), fold.faults, strict=True))
+        self.syscalls = dict(zip(("malloc", "free"), fold.syscalls, strict=True))
+        self.lost, self.unreturned, self.overlaps = tracer.calls.lost, fold.unreturned, fold.overlaps
+        self.misuse_count = tracer.misuses
+        self.call_sites = tuple(tracer.calls.sites())  # return addresses, as EVENT's `site` numbers them
+        self.bias = tracer.symbols.bias  # of the program's addresses
+        self.functions = tuple(probe.name for probe in tracer.functions)
+        self._fold = fold
+        places = Places(tracer.symbols, tracer.calls.sites(), tracer.calls.stacks())
+        self.misuse: list[Misuse] = misuses(tracer, places)
+        self.leaks: list[Leak] = _leaks(tracer, places)
+        by_stack = any(tracer.calls.stacks()[1:])
+        self.sites = [
+            Site(places.stack(site.key if by_stack else 0, 0 if by_stack else site.key), site.calls, site.bytes)
+            for site in fold.sites()
+        ]
+
+    @property
+    def peak_live(self) -> int:
+        """The most bytes that were live at one time."""
+        return self.peak.bytes
+
+    @property
+    def leaked_bytes(self) -> int:
+        return sum(leak.bytes for leak in self.leaks)
+
+    @property
+    def leaked_blocks(self) -> int:
+        return sum(leak.blocks for leak in self.leaks)
+
+    def cost(self, group: str) -> Cost:
+        """Instructions of the calls that allocate ("malloc": new, calloc, realloc … too) or that free ("free").
+
+        Raises KeyError for another word; all zero where there was no call."""
+        if group not in self.faults:
+            raise KeyError(group)
+        return self._fold.cost(group) or Cost(0, 0, 0, 0, 0)
+
+    def classes(self) -> list[SizeClass]:
+        """The size histogram, from small to large; empty classes are left out."""
+        rows = [
+            SizeClass(class_name(n), int(self._fold.sizes[n]), self._fold.cost("malloc", n), self._fold.cost("free", n))
+            for n in range(CLASSES)
+        ]
+        return [row for row in rows if row.allocations or row.free]
+
+
+def _leaks(tracer: HeapTracer, places: Places) -> list[Leak]:
+    """Live blocks at the end, by call stack or call site, most bytes first. The allocator's own are none."""
+    import numpy as np
+
+    blocks = tracer.blocks()
+    live = blocks[(blocks["freed_at"] == 0) & (blocks["inner"] == 0)]
+    keys = live["stack"].astype(np.uint64) << np.uint64(32) | live["site"]
+    found = []
+    for key in np.unique(keys):
+        here = live[keys == key]
+        calls = places.stack(int(key) >> 32, int(key) & 0xFFFF_FFFF)
+        found.append(Leak(calls, len(here), int(here["size"].sum())))
+    return sorted(found, key=lambda leak: (-leak.bytes, -leak.blocks, leak.calls))

@@ -1,0 +1,128 @@
+"""What a program did wrong with its heap: each misuse in words, with the calls that made and freed the block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from emu.calls import FREED_TWICE, MISMATCHED, NO_BLOCK, WRONG_SIZE
+from emu.uprobes import KINDS, Uprobe
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from emu.symbols import Symbols
+    from emu.trace.heap import Caught, HeapTracer
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """A call in the past of a block: which function, at which instruction (None: not known), from where."""
+
+    function: str
+    instructions: int | None
+    calls: tuple[str, ...]  # places, the call site first
+
+
+@dataclass(frozen=True, slots=True)
+class Misuse:
+    """One misuse. `kind`: double-free, realloc-of-freed, invalid-free, mismatched-free or wrong-size."""
+
+    kind: str
+    text: str  # one line
+    pointer: int
+    at: Happening
+    allocated: Happening | None
+    freed: Happening | None
+    size: int | None  # of the block, where one is known
+
+
+class Places:
+    """Addresses in words, and the stacks of a finished trace."""
+
+    def __init__(self, symbols: Symbols, sites: Sequence[int], stacks: Sequence[tuple[int, ...]]) -> None:
+        self.symbols, self._sites, self._stacks = symbols, sites, stacks
+        self._known: dict[int, str] = {}
+
+    def call(self, ret: int) -> str:
+        """The call that returns to `ret`."""
+        if ret not in self._known:
+            self._known[ret] = str(self.symbols.place(ret - 1)._replace(va=ret))
+        return self._known[ret]
+
+    def stack(self, number: int, site: int) -> tuple[str, ...]:
+        """A call stack by number; without one, the call site."""
+        return tuple(self.call(pc) for pc in self._stacks[number] or (self._sites[site],))
+
+
+def misuses(tracer: HeapTracer, places: Places) -> list[Misuse]:
+    """Those that were caught, in order."""
+    return [_misuse(caught, tracer.functions, places) for caught in tracer.caught]
+
+
+def _misuse(caught: Caught, functions: Sequence[Uprobe], places: Places) -> Misuse:
+    event = caught.event
+    name = functions[int(event["function"])].name
+    pointer, flags = int(event["pointer"]), int(event["flags"])
+    block = caught.block if caught.block is not None else caught.around
+    kind, text = _words(caught, name, functions)
+    at = Happening(name, int(event["entry"]), tuple(places.call(pc) for pc in caught.stack))
+    allocated = freed = None
+    if block is not None and not (flags & NO_BLOCK and caught.around is None):
+        allocated = _happening(block, "function", "site", "stack", None, functions, places)
+        if int(block["freed_at"]):
+            when = int(block["freed_at"])
+            freed = _happening(block, "freed_function", "freed_site", "freed_stack", when, functions, places)
+    return Misuse(kind, text, pointer, at, allocated, freed, None if block is None else int(block["size"]))
+
+
+def _happening(
+    block: np.void, function: str, site: str, stack: str, when: int | None, functions: Sequence[Uprobe], places: Places
+) -> Happening:
+    calls = places.stack(int(block[stack]), int(block[site]))
+    return Happening(functions[int(block[function])].name, when, calls)
+
+
+def _words(caught: Caught, name: str, functions: Sequence[Uprobe]) -> tuple[str, str]:
+    """(kind, one line)."""
+    event, block = caught.event, caught.block
+    pointer, flags = int(event["pointer"]), int(event["flags"])
+    call, resizes = f"{name}({pointer:#x})", KINDS[int(event["kind"])] == "realloc"
+    if flags & NO_BLOCK:
+        return "invalid-free", f"{call}: {_lies(pointer, caught)}"
+    assert block is not None
+    size = int(block["size"])
+    if flags & FREED_TWICE:
+        if resizes:
+            return "realloc-of-freed", f"{call}: the block of {size} bytes was freed before"
+        return "double-free", f"{call}: the block of {size} bytes was freed before"
+    made = functions[int(block["function"])].name
+    if flags & MISMATCHED:
+        return "mismatched-free", f"{call}: the block of {size} bytes was made by {made}"
+    assert flags & WRONG_SIZE
+    return "wrong-size", f"{call}: told {int(event['size'])} bytes, the block has {size}"
+
+
+def _lies(pointer: int, caught: Caught) -> str:
+    block = caught.around
+    if block is None:
+        return f"no block of the heap: {caught.place}"
+    state = "a freed block" if int(block["freed_at"]) else "a block"
+    return f"{pointer - int(block['pointer'])} bytes inside {state} of {int(block['size'])} bytes, not at its beginning"
+
+
+def lines(misuse: Misuse) -> Iterator[str]:
+    """The misuse as a report prints it."""
+    yield f"{misuse.kind}: {misuse.text}"
+    yield from _told("at", misuse.at)
+    if misuse.allocated is not None:
+        yield from _told("allocated by", misuse.allocated)
+    if misuse.freed is not None:
+        yield from _told("freed by", misuse.freed)
+
+
+def _told(word: str, happening: Happening) -> Iterator[str]:
+    when = "" if happening.instructions is None else f", instruction {happening.instructions:,}"
+    yield f"  {word} {happening.function}{when}"
+    yield from (f"    {place}" for place in happening.calls)

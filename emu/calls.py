@@ -1,0 +1,90 @@
+"""Calls of traced functions, from entry to return: what emu/native/heap.c and its Python twin have in common.
+
+The formats are those of heap.h; emu/trace/heap.py documents the fields of EVENT and BLOCK for whoever reads them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+EVENT = struct.Struct("<6Q6I2H2BH")  # hp_event
+BLOCK = struct.Struct("<4Q4I2H3B9x")  # hp_block
+DEEPEST, FRAMES = 64, 64
+ALL = (1 << 64) - 1
+
+ALLOCATE, RESIZE, RELEASE, ASK = 1, 2, 3, 4  # verbs
+LOG2, EXACT_SIZE = 1, 2  # options
+INNER, TAIL, UNFINISHED, ABANDONED, FREED_TWICE, NO_BLOCK, MISMATCHED, WRONG_SIZE, OVERLAPS, CUT = (
+    1 << bit for bit in range(10)
+)
+MISUSE = FREED_TWICE | NO_BLOCK | MISMATCHED | WRONG_SIZE
+GOES_ON, ENDS, NOTHING_TELLS = 1, 2, 3
+
+
+class Function(NamedTuple):
+    """A traced function: what it does to the heap, and which of its arguments (by number, -1: none) says what."""
+
+    verb: int
+    kind: int
+    family: int  # bits: who may release what it makes, or whose blocks it may release
+    options: int = 0
+    size: int = -1
+    times: int = -1  # multiplies the size
+    pointer: int = -1
+    alignment: int = -1
+    out: int = -1  # where it stores the block, if it returns 0
+
+
+class Rule(NamedTuple):
+    """How to find the caller's frame at one return address: the CFA is rsp or rbp plus `cfa`, the caller's rbp was
+    saved at the CFA plus `rbp` (0: it is still in rbp)."""
+
+    how: int  # GOES_ON, ENDS, NOTHING_TELLS
+    cfa: int = 0
+    rbp: int = 0
+    by_rbp: bool = False
+
+
+class Listener(NamedTuple):
+    """Who is told. None of them may run the CPU."""
+
+    events: Callable[[memoryview], None]  # whole EVENTs, in the order in which the calls ended; valid until it returns
+    misuse: Callable[[bytes, bytes], None]  # the call's EVENT as far as it is known, and the BLOCK or b""; rip is at it
+    rule: Callable[[int], Rule]  # asked once for each return address
+
+
+class CallHooks(Protocol):
+    """Entry and return hooks on functions, and the table of the blocks that they made. One exists for a CPU."""
+
+    @property
+    def lost(self) -> int:
+        """Calls that could not be traced: more than DEEPEST inside each other, or without a return address."""
+
+    def add(self, va: int, function: Function) -> int:
+        """Trace the function that begins at `va`; its number, counted from 0."""
+
+    def look_at(self, cr3: int, counters: memoryview | None) -> None:
+        """Calls count in the address space `cr3` only; `counters` are its Mm.counters."""
+
+    def switch(self, tid: int) -> None:
+        """`tid` runs now: each thread has its own shadow stack."""
+
+    def reached(self, address: int) -> None:
+        """The block at `address` is about to run, on the way to an exact count; the block hook tells of all others."""
+
+    def drain(self) -> None:
+        """Hand over the events that are waiting."""
+
+    def end(self) -> None:
+        """Nothing runs any more: hand over everything, calls that never returned included."""
+
+    def sites(self) -> list[int]:
+        """Return addresses by number; 0 is none."""
+
+    def stacks(self) -> list[tuple[int, ...]]:
+        """Call stacks by number, each the return addresses from the call site outwards; 0 is none."""
+
+    def blocks(self) -> bytes:
+        """The BLOCKs at all addresses where one began, live or not (`freed_at`), in no order."""

@@ -1,0 +1,94 @@
+"""CallHooks in C: fills the state of emu/native/heap.c and keeps what it points to."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING
+
+from emu import native
+from emu.calls import BLOCK, EVENT, Function, Listener
+from emu.cpu import registerfile
+from emu.native import calls
+
+if TYPE_CHECKING:
+    from emu.cpu.emulator import Emulator
+    from emu.cpu.nativehooks import NativeBlocks
+
+USED = 54  # where hp_block.used stands
+
+
+class NativeCalls:
+    """Keeps `CallHooks`."""
+
+    def __init__(
+        self, blocks: NativeBlocks, emulator: Emulator, listener: Listener, stack_depth: int, capacity: int
+    ) -> None:
+        self._lib, self._listener, self._count = blocks.lib, listener, 0
+        calls.prepare(self._lib)
+        self._state = state = self._lib.hp_init(blocks.user_data).contents
+        self._ring = bytearray(capacity * EVENT.size)
+        view = memoryview(self._ring)
+        state.ring, state.capacity, state.stack_depth = native.address_of(view), capacity, stack_depth
+        self._counters: memoryview | None = None
+        self._callbacks = calls.OnFull(self._on_full), calls.OnMisuse(self._on_misuse), calls.OnPc(self._on_pc)
+        state.on_full, state.on_misuse, state.on_pc = self._callbacks
+        state.registers = registerfile.find(emulator) or None
+        blocks.watch(self._lib.hp_watched, self._lib.hp_reached)
+        self.switch(0)
+
+    @property
+    def lost(self) -> int:
+        return int(self._state.lost)
+
+    def add(self, va: int, function: Function) -> int:
+        self._lib.hp_add(va, calls.Function(*function))
+        self._count += 1
+        return self._count - 1
+
+    def look_at(self, cr3: int, counters: memoryview | None) -> None:
+        self._state.cr3, self._counters = cr3, counters
+        self._state.mm_counters = native.address_of(counters) if counters is not None else None
+
+    def switch(self, tid: int) -> None:
+        self._lib.hp_switch(tid)
+
+    def reached(self, address: int) -> None:
+        self._lib.hp_reached(address)
+
+    def drain(self) -> None:
+        state = self._state
+        used = state.used
+        if used:
+            self._listener.events(memoryview(self._ring)[: used * EVENT.size])
+            state.drained, state.used = state.drained + used, 0
+
+    def end(self) -> None:
+        self._lib.hp_end()
+        self.drain()
+
+    def sites(self) -> list[int]:
+        return self._state.sites[: self._state.sites_used]  # type: ignore[no-any-return]
+
+    def stacks(self) -> list[tuple[int, ...]]:
+        state = self._state
+        pcs = [state.rules[number].pc for number in range(state.rules_used)]
+        found: list[tuple[int, ...]] = []
+        for key in state.stacks[: state.stacks_used]:
+            first, length = key >> 8, key & 255
+            found.append(tuple(pcs[number] for number in state.frames[first : first + length]) if length else ())
+        return found
+
+    def blocks(self) -> bytes:
+        return ctypes.string_at(self._state.blocks, (self._state.blocks_mask + 1) * BLOCK.size)
+
+    def _on_full(self) -> None:
+        self._listener.events(memoryview(self._ring))
+
+    def _on_misuse(self, event: int, block: int) -> None:
+        known = ctypes.string_at(block, BLOCK.size)
+        self._listener.misuse(ctypes.string_at(event, EVENT.size), known if known[USED] else b"")
+
+    def _on_pc(self, pc: int, rule: ctypes._Pointer[calls.Rule]) -> None:
+        told = self._listener.rule(pc)
+        found = rule.contents
+        found.how, found.cfa, found.rbp, found.by_rbp = told.how, told.cfa, told.rbp, told.by_rbp

@@ -1,0 +1,355 @@
+"""Entry and return hooks in Python: the twin of emu/native/heap.c, with equal results.
+
+A function's entry and its return address both begin a block, so the block hook sees both, before the block is counted:
+the count of instructions is exact there. A return address is watched from the first call on that pushes it. Which
+return belongs to which entry is told by the stack pointer on a shadow stack: this survives tail calls (two entries with
+one return), longjmp and exceptions (the stack pointer is above an entry's, or its return address was overwritten: it
+was abandoned). Only the outermost traced call is the program's; what it calls is the allocator's own business.
+
+A block is released when the call that releases it is entered, so that misuse is seen before the allocator acts, and
+made when the call that makes it returns.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from emu.calls import (
+    ABANDONED,
+    ALL,
+    ALLOCATE,
+    ASK,
+    BLOCK,
+    CUT,
+    DEEPEST,
+    ENDS,
+    EVENT,
+    EXACT_SIZE,
+    FREED_TWICE,
+    GOES_ON,
+    INNER,
+    LOG2,
+    MISMATCHED,
+    MISUSE,
+    NO_BLOCK,
+    OVERLAPS,
+    RELEASE,
+    RESIZE,
+    TAIL,
+    UNFINISHED,
+    WRONG_SIZE,
+    Function,
+    Listener,
+    Rule,
+)
+from emu.cpu import libunicorn as u
+from emu.cpu import walk
+from emu.cpu.hooks import PythonBlocks
+from emu.cpu.regs import Batch
+
+if TYPE_CHECKING:
+    from emu.cpu.emulator import Emulator
+
+MIN_FLT, MAJ_FLT = 4, 5
+MANY_DEAD = 1 << 20
+MOST32, MOST16 = (1 << 32) - 1, (1 << 16) - 1
+ARGUMENTS = (2, 3, 4, 5, 6, 7)  # where REGISTERS has them
+REGISTERS = (u.RAX, u.RSP, u.RDI, u.RSI, u.RDX, u.RCX, u.R8, u.R9, u.RBP)
+
+
+class Event:
+    """hp_event under way, and what the shadow stack keeps beside it."""
+
+    __slots__ = (
+        "alignment", "born", "cost", "depth", "entry", "faults", "flags", "freed", "function", "number", "out",
+        "pointer", "result", "ret", "site", "size", "sp", "stack", "syscalls", "tid",
+    )  # fmt: skip
+
+    def __init__(self, number: int, function: Function, sp: int, ret: int, entry: int) -> None:
+        self.number, self.function, self.sp, self.ret, self.entry = number, function, sp, ret, entry
+        self.size = self.pointer = self.result = self.born = self.freed = self.cost = self.site = self.stack = 0
+        self.tid = self.alignment = self.faults = self.syscalls = self.depth = self.flags = self.out = 0
+
+    def packed(self) -> bytes:
+        return EVENT.pack(
+            self.entry, self.size, self.pointer, self.result, self.born, self.freed,
+            self.cost, self.site, self.stack, self.tid, self.alignment, self.faults,
+            self.syscalls, self.number, self.function.kind, self.depth, self.flags,
+        )  # fmt: skip
+
+
+class Block:
+    """hp_block."""
+
+    __slots__ = ("born", "event", "freed_at", "freed_by", "inner")
+
+    def __init__(self, event: Event, born: int) -> None:
+        self.event, self.born, self.inner = event, born, event.flags & INNER
+        self.freed_at = 0
+        self.freed_by: Event | None = None
+
+    def packed(self) -> bytes:
+        made, by = self.event, self.freed_by
+        freed = (by.site, by.stack, made.number, by.number) if by else (0, 0, made.number, 0)
+        family = made.function.family
+        return BLOCK.pack(
+            made.result, made.size, self.born, self.freed_at, made.site, made.stack, *freed, family, self.inner, 1
+        )
+
+
+class PythonCalls:
+    """Keeps `CallHooks`."""
+
+    def __init__(
+        self, blocks: PythonBlocks, emulator: Emulator, listener: Listener, stack_depth: int, capacity: int
+    ) -> None:
+        assert emulator.ram is not None
+        self._counted, self._words, self._memory = blocks, emulator.ram.words, emulator.ram.bytes
+        self._registers = Batch(emulator.lib, emulator.uc, REGISTERS)
+        self._listener, self._stack_depth, self._capacity = listener, stack_depth, capacity
+        self._functions: list[Function] = []
+        self._entries: dict[int, int] = {}
+        self._site_numbers: dict[int, int] = {}
+        self._rules: dict[int, Rule] = {}
+        self._stack_numbers: dict[tuple[int, ...], int] = {(): 0}
+        self._table: dict[int, Block] = {}
+        self._room, self._dead = 4096, 0
+        self._threads: dict[int, list[Event]] = {}
+        self._stack: list[Event] = []
+        self._tid = self._cr3 = 0
+        self._counters: memoryview | None = None
+        self._ring = bytearray()
+        self._drained = 0
+        self.lost = 0
+        blocks.watched.clear()
+        self.switch(0)
+
+    # --- CallHooks
+
+    def add(self, va: int, function: Function) -> int:
+        self._functions.append(function)
+        self._entries[va] = len(self._functions) - 1
+        self._counted.watched.add(va)
+        return len(self._functions) - 1
+
+    def look_at(self, cr3: int, counters: memoryview | None) -> None:
+        self._cr3, self._counters = cr3, counters
+
+    def switch(self, tid: int) -> None:
+        self._tid = tid
+        self._stack = self._threads.setdefault(tid, [])
+
+    def drain(self) -> None:
+        ring, self._ring = self._ring, bytearray()
+        if ring:
+            self._listener.events(memoryview(ring))
+            self._drained += len(ring) // EVENT.size
+
+    def end(self) -> None:
+        for stack in self._threads.values():
+            while stack:
+                self._leave(stack[-1], UNFINISHED)
+                self._append(stack.pop())
+        self.drain()
+
+    def sites(self) -> list[int]:
+        return [0, *self._site_numbers]
+
+    def stacks(self) -> list[tuple[int, ...]]:
+        return list(self._stack_numbers)
+
+    def blocks(self) -> bytes:
+        return b"".join(block.packed() for block in self._table.values())
+
+    # --- calls and returns
+
+    def reached(self, address: int) -> None:
+        """The CPU is about to run the block at `address`."""
+        if self._counted.cr3 != self._cr3:
+            return
+        values = list(self._registers.read())
+        if address in self._site_numbers:
+            self._returned(address, values[1], values[0])
+        number = self._entries.get(address)
+        if number is not None:
+            self._entered(number, values)
+
+    def _word(self, va: int) -> int | None:
+        raw = walk.read(self._words, self._memory, self._cr3, va, 8) if va < 1 << 47 else b""
+        return struct.unpack("<Q", raw)[0] if len(raw) == 8 else None
+
+    def _faults(self) -> int:
+        return self._counters[MIN_FLT] + self._counters[MAJ_FLT] if self._counters is not None else 0
+
+    def _append(self, event: Event) -> None:
+        self._ring += event.packed()
+        if len(self._ring) >= self._capacity * EVENT.size:
+            self.drain()
+
+    def _leave(self, event: Event, how: int) -> None:
+        """Until now the event held where the counters stood when it began."""
+        event.flags |= how
+        abandoned = how & ABANDONED
+        event.cost = 0 if abandoned else min(self._counted.total - event.entry, MOST32)
+        event.faults = 0 if abandoned else min(self._faults() - event.faults, MOST32)
+        event.syscalls = 0 if abandoned else min(self._counted.syscalls - event.syscalls, MOST16)
+
+    def _returned(self, address: int, sp: int, rax: int) -> None:
+        stack = self._stack
+        while stack and stack[-1].sp + 8 <= sp:
+            if stack[-1].sp + 8 == sp and stack[-1].ret == address:
+                self._finish(stack.pop(), rax)
+            else:
+                self._abandon(len(stack) - 1)
+
+    def _finish(self, event: Event, rax: int) -> None:
+        self._leave(event, 0)
+        function = event.function
+        if function.out >= 0:
+            rax = (self._word(event.out) or 0) if rax & MOST32 == 0 else 0
+        if function.verb != RELEASE:
+            event.result = rax
+        if function.verb == RESIZE and event.pointer and not event.flags & INNER and (event.result or not event.size):
+            block = self._table.get(event.pointer)
+            if block is not None and not block.freed_at:
+                self._release(block, event)
+        if function.verb in (ALLOCATE, RESIZE) and event.result:
+            self._insert(event)
+        self._append(event)
+
+    def _abandon(self, depth: int) -> None:
+        while len(self._stack) > depth:
+            self._leave(self._stack[-1], ABANDONED)
+            self._append(self._stack.pop())
+
+    def _still_inside(self, number: int, sp: int, ret: int) -> bool:
+        """Is it a call that is under way, its first instruction faulted? Calls that were left are abandoned."""
+        for i, event in enumerate(self._stack):
+            same = event.sp == sp and event.number == number
+            if same and event.ret == ret and event.entry == self._counted.total:
+                return True
+            if event.sp < sp or same or self._word(event.sp) != event.ret:
+                self._abandon(i)
+                return False
+        return False
+
+    def _entered(self, number: int, registers: list[int]) -> None:
+        sp, stack, function = registers[1], self._stack, self._functions[number]
+        ret = self._word(sp)
+        if ret is None:
+            self.lost += 1
+            return
+        if self._still_inside(number, sp, ret):
+            return
+        if len(stack) == DEEPEST:
+            self.lost += 1
+            return
+        event = Event(number, function, sp, ret, self._counted.total)
+        event.faults, event.syscalls, event.tid = self._faults(), self._counted.syscalls, self._tid
+        event.depth = len(stack)
+        if stack:
+            event.flags = INNER | TAIL if stack[-1].sp == sp else INNER
+        event.site = self._site_numbers.setdefault(ret, len(self._site_numbers) + 1)
+        self._counted.watched.add(ret)
+        self._take_arguments(event, [registers[at] for at in ARGUMENTS])
+        stack.append(event)
+        if self._stack_depth and not event.flags & INNER:
+            self._take_stack(event, registers[8])
+        if event.pointer and function.verb != ASK:
+            self._named(event)
+
+    def _take_arguments(self, event: Event, arguments: list[int]) -> None:
+        function = event.function
+        event.out = arguments[function.out] if function.out >= 0 else 0
+        event.size = arguments[function.size] if function.size >= 0 else 0
+        if function.times >= 0:
+            event.size = min(event.size * arguments[function.times], ALL)
+        event.pointer = arguments[function.pointer] if function.pointer >= 0 else 0
+        if function.alignment >= 0:
+            alignment = arguments[function.alignment]
+            if function.options & LOG2:
+                alignment = 1 << (alignment & 63) if alignment & 63 else 0
+            event.alignment = min(alignment, MOST32)
+
+    # --- the table of blocks
+
+    def _named(self, event: Event) -> None:
+        """The call names a block."""
+        releases = event.function.verb == RELEASE
+        if event.flags & INNER:
+            block = self._table.get(event.pointer)
+            if releases and block is not None and block.inner and not block.freed_at:
+                self._release(block, event)
+            return
+        block = self._check(event)
+        if block is not None and releases:
+            self._release(block, event)
+
+    def _check(self, event: Event) -> Block | None:
+        """Is it a block that the program may name here? None: it is not one, or no more."""
+        block, function = self._table.get(event.pointer), event.function
+        if block is None:
+            event.flags |= NO_BLOCK
+        elif block.freed_at:
+            event.flags |= FREED_TWICE
+        else:
+            if not block.event.function.family & function.family:
+                event.flags |= MISMATCHED
+            if function.options & EXACT_SIZE and block.event.size != event.size:
+                event.flags |= WRONG_SIZE
+        if event.flags & MISUSE:
+            self._listener.misuse(event.packed(), block.packed() if block else b"")
+        return None if event.flags & (NO_BLOCK | FREED_TWICE) else block
+
+    def _insert(self, event: Event) -> None:
+        old = self._table.get(event.result)
+        inner = event.flags & INNER
+        if old is not None and not old.freed_at and not old.inner:
+            if inner:
+                return
+            event.flags |= OVERLAPS
+            event.freed += old.event.size
+        if old is not None:
+            self._dead -= old.freed_at != 0
+        elif 3 * (len(self._table) + 1) > 2 * (self._room - 1):
+            self._grow()
+        self._table[event.result] = Block(event, self._drained + len(self._ring) // EVENT.size + 1)
+
+    def _grow(self) -> None:
+        """Where more than a million dead blocks are the greater part, they are forgotten."""
+        if self._dead > MANY_DEAD and 2 * self._dead > len(self._table) + 1:
+            self._table = {at: block for at, block in self._table.items() if not block.freed_at}
+            self._dead = 0
+        else:
+            self._room *= 2
+
+    def _release(self, block: Block, event: Event) -> None:
+        if not block.inner:
+            event.born = block.born
+            event.freed += block.event.size
+        block.freed_at, block.freed_by = event.entry, event
+        self._dead += 1
+
+    # --- call stacks
+
+    def _take_stack(self, event: Event, rbp: int) -> None:
+        """From the call site outwards, by the rules for each return address."""
+        pcs: list[int] = []
+        pc: int | None = event.ret
+        at = event.sp + 8
+        while len(pcs) < self._stack_depth:
+            assert pc is not None
+            rule = self._rules.get(pc) or self._rules.setdefault(pc, self._listener.rule(pc))
+            pcs.append(pc)
+            if rule.how != GOES_ON:
+                event.flags |= 0 if rule.how == ENDS else CUT
+                break
+            cfa = (rbp if rule.by_rbp else at) + rule.cfa & ALL
+            pc = self._word(cfa - 8) if cfa > at else None
+            saved = self._word(cfa + rule.rbp) if rule.rbp and pc is not None else rbp
+            if pc is None or saved is None:
+                event.flags |= CUT
+                break
+            rbp, at = saved, cfa
+        event.stack = self._stack_numbers.setdefault(tuple(pcs), len(self._stack_numbers))

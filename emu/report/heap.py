@@ -1,0 +1,102 @@
+"""The heap report of `heapscope run --heap`: aligned plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from emu.analysis.misuse import lines as misuse_lines
+
+if TYPE_CHECKING:
+    from emu.analysis.heap import Cost
+    from emu.analysis.heapresult import Heap, Leak, Site
+
+SHOWN = 10  # leaks and sites
+
+
+def render(heap: Heap) -> str:
+    """Several lines, ending in a newline."""
+    return "".join(f"{line}\n" for line in _lines(heap))
+
+
+def _lines(heap: Heap) -> Iterator[str]:
+    if not heap.functions:
+        yield "=== heap: no allocator function was found; name them by --alloc"
+        return
+    yield "=== heap"
+    yield from _aligned(list(_totals(heap)))
+    for misuse in heap.misuse:
+        yield ""
+        yield from misuse_lines(misuse)
+    if heap.misuse_count > len(heap.misuse):
+        yield f"… and {heap.misuse_count - len(heap.misuse):,} more misuses"
+    yield from _leaks(heap.leaks)
+    yield from _sites(heap.sites)
+    yield from _costs(heap)
+
+
+def _totals(heap: Heap) -> Iterator[tuple[str, str]]:
+    yield "allocations", f"{heap.allocations:,} of {heap.allocated_bytes:,} bytes" + _more(heap.failed, "failed")
+    yield "frees", f"{heap.frees:,}" + _more(heap.inner, "calls inside the allocator itself")
+    when = f" at instruction {heap.peak.instructions:,}" if heap.peak.bytes else ""
+    yield "peak live", f"{heap.peak.bytes:,} bytes in {heap.peak.blocks:,} blocks{when}"
+    yield "live at the end", f"{heap.live_bytes:,} bytes in {heap.live_blocks:,} blocks"
+    yield "page faults", f"{heap.faults['malloc']:,} in allocations, {heap.faults['free']:,} in frees"
+    yield "syscalls", f"{heap.syscalls['malloc']:,} in allocations, {heap.syscalls['free']:,} in frees"
+    yield "misuse", f"{heap.misuse_count:,}" if heap.misuse_count else "none"
+    if heap.overlaps:
+        yield "overlaps", f"{heap.overlaps:,} blocks were handed out while they were live"
+    if heap.unreturned or heap.lost:
+        yield "not returned", f"{heap.unreturned:,}" + _more(heap.lost, "not traced")
+
+
+def _more(count: int, what: str) -> str:
+    return f", {count:,} {what}" if count else ""
+
+
+def _aligned(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
+    width = max(len(name) for name, _ in rows)
+    return (f"  {name:<{width}}  {value}" for name, value in rows)
+
+
+def _leaks(leaks: Sequence[Leak]) -> Iterator[str]:
+    if not leaks:
+        return
+    yield ""
+    total, blocks = sum(leak.bytes for leak in leaks), sum(leak.blocks for leak in leaks)
+    yield f"never freed: {total:,} bytes in {blocks:,} blocks, from {len(leaks):,} places"
+    for leak in leaks[:SHOWN]:
+        yield f"  {leak.bytes:,} bytes in {leak.blocks:,} blocks"
+        yield from (f"    {place}" for place in leak.calls)
+    if len(leaks) > SHOWN:
+        yield f"  … and {len(leaks) - SHOWN:,} more places"
+
+
+def _sites(sites: Sequence[Site]) -> Iterator[str]:
+    if not sites:
+        return
+    yield ""
+    yield "largest sites"
+    for site in sites[:SHOWN]:
+        yield f"  {site.bytes:,} bytes in {site.allocations:,} allocations"
+        yield from (f"    {place}" for place in site.calls)
+    if len(sites) > SHOWN:
+        yield f"  … and {len(sites) - SHOWN:,} more places"
+
+
+def _costs(heap: Heap) -> Iterator[str]:
+    """Sizes, and instructions by size class."""
+    rows = [(row.name, f"{row.allocations:,}", *_cost(row.malloc), *_cost(row.free)) for row in heap.classes()]
+    if not rows:
+        return
+    rows.append(("all", f"{heap.allocations:,}", *_cost(heap.cost("malloc")), *_cost(heap.cost("free"))))
+    head = ("size", "count", "malloc p50", "p99", "max", "free p50", "p99", "max")
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    yield ""
+    yield "sizes asked for, and instructions of each call"
+    for row in (head, *rows):
+        yield "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+
+
+def _cost(cost: Cost | None) -> tuple[str, str, str]:
+    return (f"{cost.p50:,}", f"{cost.p99:,}", f"{cost.max:,}") if cost and cost.calls else ("–", "–", "–")

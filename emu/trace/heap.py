@@ -1,0 +1,179 @@
+"""The heap stream: each call of an allocator function as one element of EVENT, in batches, in the order of returning.
+
+EVENT and BLOCK are the formats of emu/calls.py, which the hooks write, as numpy dtypes; both are documented here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from emu import uprobes
+from emu.calls import EVENT as EVENT_FORMAT
+from emu.calls import NO_BLOCK, CallHooks, Listener
+from emu.symbols import Symbols
+from emu.trace.framerules import FrameRules
+from emu.unwind import Unwinder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from emu.elf import Elf
+    from kernel.cpu import Regs
+
+    Events = NDArray[np.void]
+
+EVENT = (
+    ("entry", "<u8"),  # instructions that had retired when its first one was to run
+    ("size", "<u8"),  # bytes asked for; 2^64-1: a product that does not fit
+    ("pointer", "<u8"),  # the block that came in; 0: none
+    ("result", "<u8"),  # the block that came out, or the usable size; 0: none
+    ("born", "<u8"),  # number (from 1) of the event that made the block which this one released; 0: none
+    ("freed", "<u8"),  # bytes that had been asked for that block
+    ("cost", "<u4"),  # instructions from entry to return, its own inner calls included; 2^32-1: or more
+    ("site", "<u4"),  # number of the return address (Heap.sites)
+    ("stack", "<u4"),  # number of the call stack (Heap.stacks); 0: not taken
+    ("tid", "<u4"),
+    ("alignment", "<u4"),  # asked for; 0: none
+    ("faults", "<u4"),  # page faults from entry to return
+    ("syscalls", "<u2"),
+    ("function", "<u2"),  # index in Heap.functions
+    ("kind", "u1"),  # index in uprobes.KINDS
+    ("depth", "u1"),  # of how many traced calls it is inside
+    ("flags", "<u2"),  # emu.calls: INNER, TAIL, …
+)
+BLOCK = (
+    ("pointer", "<u8"),
+    ("size", "<u8"),
+    ("born", "<u8"),
+    ("freed_at", "<u8"),  # instructions when the call that released it was entered; 0: it lives
+    ("site", "<u4"),
+    ("stack", "<u4"),
+    ("freed_site", "<u4"),
+    ("freed_stack", "<u4"),
+    ("function", "<u2"),
+    ("freed_function", "<u2"),
+    ("family", "u1"),
+    ("inner", "u1"),  # made inside another traced call: the allocator's own
+    ("used", "u1"),  # 0: an empty place in the table
+    ("unused", "V9"),
+)
+GATHERED = 1 << 16  # events that are handed to the folds at one time
+MISUSES = 100  # reported with their stacks; all are counted
+
+
+class HeapSink(Protocol):
+    """Whoever takes the stream."""
+
+    def batch(self, events: Events, /) -> None:
+        """Some more events, in order. The array is taken back when this returns."""
+
+
+class Caught(NamedTuple):
+    """A misuse as it happened: the call (EVENT), the block that it names (BLOCK or None), the one that its pointer lies
+    in (BLOCK or None), what lies at the pointer, and the return addresses of the call, innermost first."""
+
+    event: np.void
+    block: np.void | None
+    around: np.void | None
+    place: str
+    stack: tuple[int, ...]
+
+
+class Guest(NamedTuple):
+    """What the tracer may see of the machine."""
+
+    elf: Elf
+    bias: int
+    tid: int
+    cr3: int
+    counters: memoryview  # Mm.counters
+    peek: Callable[[int, int], bytes]
+    registers: Callable[[], Regs]
+    describe: Callable[[int], str]
+    hook: Callable[[Listener, int], CallHooks]  # UnicornCpu.trace_calls
+
+
+class HeapTracer:
+    """Traces the functions of one program while it runs: `begin` before its first instruction, `end` after its last."""
+
+    def __init__(self, sinks: Sequence[HeapSink], probes: Sequence[uprobes.Uprobe], guest: Guest, depth: int) -> None:
+        import numpy as np
+
+        self._sinks, self._guest, self.functions = sinks, guest, probes
+        self._event, self._block = np.dtype(list(EVENT)), np.dtype(list(BLOCK))
+        self._gathered = np.empty(GATHERED, self._event)
+        self._used = 0
+        self.caught: list[Caught] = []
+        self.misuses = 0
+        self.symbols = Symbols(guest.elf, guest.bias)
+        self._unwinder = Unwinder(self.symbols, guest.peek)
+        listener = Listener(self._events, self._misuse, FrameRules(self._unwinder))
+        self.calls = calls = guest.hook(listener, depth)
+        calls.look_at(guest.cr3, guest.counters)
+        calls.switch(guest.tid)
+        for probe in probes:
+            calls.add(probe.va, probe.function)
+
+    def end(self) -> None:
+        """The run is over: the last events go out."""
+        self.calls.end()
+        self._flush()
+
+    def blocks(self) -> Events:
+        """BLOCKs in the order of their making; dead ones too, where nothing took their address since."""
+        import numpy as np
+
+        table = np.frombuffer(self.calls.blocks(), self._block)
+        table = table[table["used"] == 1]
+        found: Events = table[np.argsort(table["born"], kind="stable")]
+        return found
+
+    def _events(self, raw: memoryview) -> None:
+        import numpy as np
+
+        batch = np.frombuffer(raw, self._event)
+        if self._used + len(batch) > GATHERED:
+            self._flush()
+        if len(batch) > GATHERED:
+            self._tell(batch)
+            return
+        self._gathered[self._used : self._used + len(batch)] = batch
+        self._used += len(batch)
+
+    def _flush(self) -> None:
+        used, self._used = self._used, 0
+        if used:
+            self._tell(self._gathered[:used])
+
+    def _tell(self, events: Events) -> None:
+        for sink in self._sinks:
+            sink.batch(events)
+
+    def _misuse(self, raw: bytes, block: bytes) -> None:
+        import numpy as np
+
+        self.misuses += 1
+        if len(self.caught) >= MISUSES:
+            return
+        event = np.frombuffer(raw, self._event)[0]
+        known = np.frombuffer(block, self._block)[0] if block else None
+        pointer = int(event["pointer"])
+        around = self._around(pointer) if int(event["flags"]) & NO_BLOCK else None
+        regs = self._guest.registers()
+        regs.rip = self.functions[int(event["function"])].va
+        stack = tuple(frame.pc for frame in self._unwinder.frames(regs))[1:]
+        self.caught.append(Caught(event, known, around, self._guest.describe(pointer), stack))
+
+    def _around(self, pointer: int) -> np.void | None:
+        """The block that `pointer` lies in: a live one, else one that was freed."""
+        blocks = self.blocks()
+        inside = blocks[(blocks["pointer"] <= pointer) & (blocks["pointer"] + blocks["size"] > pointer)]
+        live = inside[inside["freed_at"] == 0]
+        chosen = live if len(live) else inside
+        found: np.void | None = chosen[-1] if len(chosen) else None
+        return found
+
+
+assert EVENT_FORMAT.size == 80

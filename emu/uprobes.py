@@ -1,0 +1,189 @@
+"""Which guest functions are traced, and what each does to the heap: by their names, or by rules that a user wrote.
+
+A role (size, pointer, …) is an argument by number, as the psABI passes integers: rdi, rsi, rdx, rcx, r8, r9.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from emu.calls import ALLOCATE, ASK, EXACT_SIZE, LOG2, RELEASE, RESIZE, Function
+from emu.elf import STT_FUNC, Elf
+
+REGISTERS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
+# The number of a kind in an event is its index here; emu/report says them as they stand.
+KINDS = ("", "malloc", "calloc", "realloc", "free", "memalign", "new", "new[]", "delete", "delete[]", "usable")
+C, NEW, ARRAY = 1, 2, 4  # families: who may release what
+_FAMILY = {"new": NEW, "delete": NEW, "new[]": ARRAY, "delete[]": ARRAY}
+_VERB = {"realloc": RESIZE, "free": RELEASE, "delete": RELEASE, "delete[]": RELEASE, "usable": ASK}
+
+
+class Form(NamedTuple):
+    """How a function is called: its kind, its roles in order (those after `needed` may be left out), its options."""
+
+    kind: str
+    roles: tuple[str, ...]
+    needed: int
+    options: int = 0
+
+
+# What a rule may say a function is.
+FORMS = {
+    "malloc": Form("malloc", ("size",), 1),
+    "calloc": Form("calloc", ("times", "size"), 2),
+    "realloc": Form("realloc", ("pointer", "size"), 2),
+    "reallocarray": Form("realloc", ("pointer", "times", "size"), 3),
+    "free": Form("free", ("pointer",), 1),
+    "free_sized": Form("free", ("pointer", "size"), 2, EXACT_SIZE),
+    "memalign": Form("memalign", ("alignment", "size"), 2),
+    "posix_memalign": Form("memalign", ("out", "alignment", "size"), 3),
+    "new": Form("new", ("size", "alignment"), 1),
+    "new[]": Form("new[]", ("size", "alignment"), 1),
+    "delete": Form("delete", ("pointer",), 1),
+    "delete[]": Form("delete[]", ("pointer",), 1),
+    "malloc_usable_size": Form("usable", ("pointer",), 1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Uprobe:
+    """One traced function. `va` is where the guest has it; `names` are all that stand at that address."""
+
+    va: int
+    name: str
+    names: tuple[str, ...]
+    function: Function
+
+
+def function(kind: str, options: int = 0, **roles: int) -> Function:
+    """The Function of a kind, its roles by argument number."""
+    verb = _VERB.get(kind, ALLOCATE)
+    return Function(verb, KINDS.index(kind), _FAMILY.get(kind, C), options, **roles)
+
+
+def of_form(name: str, arguments: Iterable[int] = (), options: int = 0) -> Function:
+    """The Function of FORMS[name], its roles taken from `arguments` in order; without them, from the first on."""
+    form = FORMS[name]
+    given = tuple(arguments) or range(form.needed)
+    return function(form.kind, form.options | options, **dict(zip(form.roles, given, strict=False)))
+
+
+def _c_functions() -> dict[str, Function]:
+    named = {name: of_form(name) for name in ("malloc", "calloc", "realloc", "reallocarray", "free", "memalign")}
+    named |= {name: of_form(name) for name in ("posix_memalign", "free_sized", "malloc_usable_size")}
+    named |= {"aligned_alloc": of_form("memalign"), "cfree": of_form("free")}
+    named |= {"valloc": of_form("malloc"), "pvalloc": of_form("malloc")}
+    named["free_aligned_sized"] = function("free", EXACT_SIZE, pointer=0, alignment=1, size=2)
+    return named
+
+
+_C = _c_functions()
+_JEMALLOC = {
+    "mallocx": function("malloc", LOG2, size=0, alignment=1),
+    "rallocx": function("realloc", LOG2, pointer=0, size=1, alignment=2),
+    "dallocx": of_form("free"),
+    "sdallocx": of_form("free"),
+    "sallocx": of_form("malloc_usable_size"),
+}
+_MIMALLOC = {
+    "zalloc": of_form("malloc"),
+    "malloc_small": of_form("malloc"),
+    "zalloc_small": of_form("malloc"),
+    "mallocn": of_form("calloc"),
+    "reallocn": of_form("reallocarray"),
+    "reallocf": of_form("realloc"),
+    "rezalloc": of_form("realloc"),
+    "recalloc": of_form("reallocarray"),
+    "malloc_aligned": function("memalign", size=0, alignment=1),
+    "zalloc_aligned": function("memalign", size=0, alignment=1),
+    "calloc_aligned": function("memalign", times=0, size=1, alignment=2),
+    "realloc_aligned": function("realloc", pointer=0, size=1, alignment=2),
+    "free_size": of_form("free"),
+    "free_aligned": of_form("free"),
+    "free_size_aligned": of_form("free"),
+    "usable_size": of_form("malloc_usable_size"),
+    "malloc_size": of_form("malloc_usable_size"),
+    "new": of_form("new"),
+    "new_nothrow": of_form("new"),
+    "new_n": function("new[]", times=0, size=1),
+    "new_aligned": function("new", size=0, alignment=1),
+    "new_aligned_nothrow": function("new", size=0, alignment=1),
+}
+_TCMALLOC = {
+    "new": of_form("new"),
+    "new_nothrow": of_form("new"),
+    "newarray": of_form("new[]"),
+    "newarray_nothrow": of_form("new[]"),
+    "delete": of_form("delete"),
+    "delete_nothrow": of_form("delete"),
+    "delete_sized": of_form("delete"),
+    "deletearray": of_form("delete[]"),
+    "deletearray_nothrow": of_form("delete[]"),
+    "deletearray_sized": of_form("delete[]"),
+    "malloc_size": of_form("malloc_usable_size"),
+}
+# prefix → what its family has beside the C names
+_PREFIXES = {
+    "": _JEMALLOC, "__libc_": {}, "je_": _JEMALLOC, "_rjem_": _JEMALLOC, "jemalloc_": _JEMALLOC,
+    "mi_": _MIMALLOC, "tc_": _TCMALLOC, "dl": {},
+}  # fmt: skip
+_NAMES = {prefix + name: each for prefix, more in _PREFIXES.items() for name, each in (_C | more).items()}
+_OPERATOR = re.compile(r"_Z(nw|na|dl|da)(Pv)?(m)?(St11align_val_t)?(RKSt9nothrow_t)?")
+_OPERATORS = {"nw": "new", "na": "new[]", "dl": "delete", "da": "delete[]"}
+
+
+def known(name: str) -> Function | None:
+    """What the function called `name` does, if names tell."""
+    found = _NAMES.get(name)
+    if found is not None:
+        return found
+    match = _OPERATOR.fullmatch(name)
+    if match is None:
+        return None
+    which, pointer, sized, aligned, _ = match.groups()
+    kind = _OPERATORS[which]
+    if kind.startswith("new"):
+        return function(kind, size=0, alignment=1 if aligned else -1) if sized and not pointer else None
+    if not pointer:
+        return None
+    size, alignment = (1 if sized else -1), (1 + bool(sized) if aligned else -1)
+    return function(kind, EXACT_SIZE if sized else 0, pointer=0, size=size, alignment=alignment)
+
+
+def by_name(elf: Elf, bias: int) -> Iterator[tuple[int, str, Function]]:
+    """(address, name, what it does) of every allocator function in the symbol tables."""
+    for symbol in elf.symbols():
+        if symbol.type == STT_FUNC:
+            found = known(symbol.name)
+            if found is not None:
+                yield symbol.value + bias, symbol.name, found
+
+
+def merged(found: Iterable[tuple[int, str, Function]]) -> list[Uprobe]:
+    """One Uprobe an address, by address. Of aliases the plainest names it; what they do not agree on is not used: an
+    argument that only some of them have, and who may release a block that any of them may have made."""
+    at: dict[int, list[tuple[str, Function]]] = {}
+    for va, name, does in found:
+        at.setdefault(va, []).append((name, does))
+    probes = []
+    for va, aliases in sorted(at.items()):
+        aliases.sort(key=lambda alias: (alias[0].startswith("_"), len(alias[0]), alias[0]))
+        name, does = aliases[0]
+        for _, other in aliases[1:]:
+            does = _agreed(does, other)
+        probes.append(Uprobe(va, name, tuple(dict.fromkeys(alias for alias, _ in aliases)), does))
+    return probes
+
+
+def _agreed(one: Function, other: Function) -> Function:
+    roles = {
+        role: getattr(one, role) if getattr(one, role) == getattr(other, role) else -1
+        for role in ("size", "times", "pointer", "alignment", "out")
+    }
+    if one.verb != other.verb:
+        return one
+    options = one.options & other.options
+    return one._replace(family=one.family | other.family, options=options if roles["size"] >= 0 else 0, **roles)

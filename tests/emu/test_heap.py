@@ -1,0 +1,172 @@
+"""The heap trace against the truth: guests that say each of their own calls, and guests that commit one misuse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from runs import elf
+
+import emu
+from emu.analysis.heapresult import Heap
+from emu.api import HeapOptions
+from emu.calls import ABANDONED, INNER
+from emu.elf import read_elf
+from emu.symbols import Symbols
+from emu.trace.heap import EVENT
+
+KINDS = {"m": "malloc", "c": "calloc", "r": "realloc", "a": "memalign", "f": "free", "u": "usable",
+         "n": "new", "N": "new[]", "d": "delete", "D": "delete[]"}  # fmt: skip
+LIMITS: dict[str, Any] = {"max_instructions": 2_000_000_000, "timeout": 120.0}
+
+
+class Kept:
+    """A sink that keeps all."""
+
+    def __init__(self) -> None:
+        self.batches: list[Any] = []
+
+    def batch(self, events: Any) -> None:
+        self.batches.append(events.copy())
+
+    @property
+    def events(self) -> Any:
+        return np.concatenate(self.batches) if self.batches else np.empty(0, np.dtype(list(EVENT)))
+
+
+def traced(path: Any, argv: tuple[str, ...] = (), stack: int = 0, **knobs: Any) -> tuple[emu.Run, Any, Heap]:
+    kept = Kept()
+    run = emu.run(path, argv, heap=HeapOptions(stack=stack, sinks=(kept,)), **LIMITS, **knobs)
+    assert run.heap is not None
+    return run, kept.events, run.heap
+
+
+def from_work(events: Any, heap: Heap, path: Any, bias: int) -> list[tuple[str, int, int, int, int]]:
+    """The calls whose call site is in the guest's `work`, as it says them."""
+    from emu.uprobes import KINDS as NAMES
+
+    symbols = Symbols(read_elf(str(path)), bias)
+    names = [symbols.name_of(pc - 1) for pc in heap.call_sites]
+    inside = {number for number, name in enumerate(names) if name.startswith(("work", "_ZL4work"))}
+    chosen = events[np.isin(events["site"], list(inside)) & (events["flags"] & (INNER | ABANDONED) == 0)]
+    # __cxa_end_catch jumps to the free of its exception, which was made inside a `new` and returns to the guest
+    chosen = chosen[(chosen["kind"] != NAMES.index("free")) | (chosen["pointer"] == 0) | (chosen["born"] != 0)]
+    fields = ("size", "alignment", "pointer", "result")
+    return [(NAMES[int(e["kind"])], *(int(e[field]) for field in fields)) for e in chosen]  # type: ignore[misc]
+
+
+def said(stdout: bytes) -> list[tuple[str, int, int, int, int]]:
+    rows = [line.split() for line in stdout.decode().splitlines()]
+    return [(KINDS[row[0]], *(int(word, 16) for word in row[1:])) for row in rows if row[0] in KINDS]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("kind", ["musl", "musl-gcc", "musl-pie", "glibc", "jemalloc", "tcmalloc"])
+def test_each_call_is_the_one_that_the_guest_says(kind: str) -> None:
+    path = elf("heap/logged", kind)
+    run, events, heap = traced(path)
+    assert run.returncode == 0
+    truth = said(run.stdout)
+    assert len(truth) > 300
+    assert from_work(events, heap, path, heap.bias) == truth
+    assert not heap.misuse_count
+    assert not heap.lost
+
+
+@pytest.mark.parametrize("kind", ["musl", "glibc"])
+def test_each_new_and_delete_is_the_one_that_the_guest_says(kind: str) -> None:
+    path = elf("heap/logged_new", kind)
+    run, events, heap = traced(path)
+    truth = said(run.stdout)
+    assert len(truth) > 100
+    assert from_work(events, heap, path, heap.bias) == truth
+    assert b"x " in run.stdout
+    assert not heap.misuse_count
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "words"),
+    [
+        ("double-free", "double-free", "the block of 40 bytes was freed before"),
+        ("interior", "invalid-free", "16 bytes inside a block of 40 bytes, not at its beginning"),
+        ("interior-of-freed", "invalid-free", "16 bytes inside a freed block of 40 bytes"),
+        ("stack", "invalid-free", "no block of the heap: "),
+        ("data", "invalid-free", "no block of the heap: "),
+        ("wild", "invalid-free", "no block of the heap: "),
+        ("realloc-of-freed", "realloc-of-freed", "the block of 40 bytes was freed before"),
+        ("realloc-of-interior", "invalid-free", "16 bytes inside a block of 40 bytes"),
+        ("free-of-new", "mismatched-free", "the block of 40 bytes was made by _Znwm"),
+        ("delete-of-malloc", "mismatched-free", "the block of 40 bytes was made by malloc"),
+        ("delete-of-array", "mismatched-free", "the block of 40 bytes was made by _Znam"),
+        ("array-delete-of-new", "mismatched-free", "the block of 40 bytes was made by _Znwm"),
+        ("wrong-size", "wrong-size", "told 48 bytes, the block has 40"),
+    ],
+)
+@pytest.mark.parametrize("libc", ["musl", "glibc"])
+def test_a_misuse_is_told_where_it_happens(libc: str, how: str, kind: str, words: str) -> None:
+    _, _, heap = traced(elf("heap/misuses", libc), (how,), stack=8)
+    assert heap.misuse_count == 1
+    misuse = heap.misuse[0]
+    assert misuse.kind == kind
+    assert words in misuse.text
+    assert any(call.startswith("main") for call in misuse.at.calls)
+    if "no block" not in words:
+        assert misuse.allocated is not None
+        assert any(call.startswith("main") for call in misuse.allocated.calls)
+    assert (misuse.freed is not None) == ("freed" in words)
+
+
+@pytest.mark.parametrize("libc", ["musl", "glibc"])
+def test_a_clean_program_misuses_nothing_and_a_leak_names_its_caller(libc: str) -> None:
+    path = elf("heap/misuses", libc)
+    assert not traced(path)[2].misuse_count
+    heap = traced(path, ("leak",), stack=8)[2]
+    assert not heap.misuse_count
+    leak = heap.leaks[0] if libc == "musl" else next(leak for leak in heap.leaks if leak.bytes == 1000)
+    assert (leak.bytes, leak.blocks) == (1000, 1)
+    assert leak.calls[0].startswith("_ZL4makem")
+    assert leak.calls[1].startswith("main")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "argv"),
+    [
+        ("heap/churn", "musl", ("500",)),
+        ("heap/churn", "jemalloc", ("500",)),
+        ("heap/churn", "tcmalloc", ("500",)),
+        ("heap/exceptions", "musl", ()),
+        ("heap/exceptions", "glibc", ()),
+        ("heap/logged", "glibc", ("100",)),
+    ],
+)
+def test_the_hooks_and_their_twin_tell_the_same_of_real_programs(name: str, kind: str, argv: tuple[str, ...]) -> None:
+    path = elf(name, kind)
+    ours, events, heap = traced(path, argv, stack=6)
+    theirs, twins, other = traced(path, argv, stack=6, native=False)
+    assert ours.counters.instructions == theirs.counters.instructions
+    assert len(events) > 10
+    assert events.tobytes() == twins.tobytes()
+    assert [leak.calls for leak in heap.leaks] == [leak.calls for leak in other.leaks]
+    assert heap.sites == other.sites
+    assert not heap.misuse_count
+
+
+def test_tracing_changes_nothing_of_the_run() -> None:
+    path = elf("heap/churn", "musl")
+    plain = emu.run(path, ("2000",), trace="all", **LIMITS)
+    with_heap = emu.run(path, ("2000",), trace="all", heap=HeapOptions(stack=8), **LIMITS)
+    assert plain.events == with_heap.events
+    assert plain.counters == with_heap.counters
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_limit_in_the_middle_of_a_block_keeps_events_exact(native: bool) -> None:
+    """Stops at every count near some calls: an entry is told once, with the count it has without stops."""
+    path = elf("heap/misuses", "musl")
+    whole = traced(path, native=native)[1]
+    first = int(whole["entry"][0])
+    for limit in range(first - 1, first + 9):
+        kept = Kept()
+        emu.run(path, heap=HeapOptions(sinks=(kept,)), max_instructions=limit, native=native)
+        assert len(kept.events) == (limit > first), limit
+        assert all(int(event["entry"]) == first for event in kept.events)
