@@ -90,6 +90,17 @@ def syscall_table() -> list[SyscallState]:
     return rows
 
 
+def refusal_of(content: bytes) -> str:
+    """Why no program can be made of the ELF file `content`; "" where its headers are those of one that runs here."""
+    from kernel.task.elf import ExecError, parse
+
+    try:
+        parse(lambda at, size: content[at : at + size], len(content))
+    except ExecError as refused:
+        return refused.why
+    return ""
+
+
 def run(
     program: str | os.PathLike[str],
     argv: Iterable[str | bytes] = (),
@@ -102,6 +113,7 @@ def run(
     swap: int | str = 0,
     hugepages: int = 0,
     nodes: int = 1,
+    overcommit: int = 0,
     mounts: Iterable[Mount | str] = (),
     trace: str | None = None,
     page_faults: bool = False,
@@ -137,6 +149,7 @@ def run(
         swap=parse_size(swap) if isinstance(swap, str) else swap,
         hugepages=hugepages,
         nodes=nodes,
+        overcommit=overcommit,
         seed=seed,
         aslr=aslr,
         epoch=epoch,

@@ -60,6 +60,7 @@ class _Knobs(NamedTuple):
     swap: int = 0  # bytes
     hugepages: int = 0  # pages of 2 MiB, kept apart from the rest of memory
     nodes: int = 1  # NUMA nodes that memory is split into
+    overcommit: int = 0  # vm.overcommit_memory
     seed: int = 0  # AT_RANDOM, getrandom(2), /dev/urandom
     aslr: int | None = None  # None: addresses as under `setarch -R`; else a seed of the layout
     epoch: float = 1_750_000_000  # CLOCK_REALTIME at the start, seconds
@@ -111,6 +112,8 @@ class RunConfig(_Knobs):
         for name, value in (("seed", self.seed), ("aslr", self.aslr or 0)):
             if not 0 <= value < 1 << 64:
                 raise ConfigError(f"{name} {value} is not within 0 and 2^64-1")
+        if self.overcommit not in (0, 1, 2):
+            raise ConfigError(f"overcommit {self.overcommit} is not 0 (guess), 1 (always) or 2 (never)")
         if not 0 <= self.epoch < 1 << 33:
             raise ConfigError(f"epoch {self.epoch} is not within 0 and 2^33 seconds")
 
@@ -156,6 +159,7 @@ class RunConfig(_Knobs):
             swap_bytes=self.swap,
             hugepages=self.hugepages,
             nodes=self.nodes,
+            overcommit=self.overcommit,
             seed=self.seed,
             aslr=self.aslr,
             epoch_ns=round(self.epoch * 1_000_000_000),

@@ -25,8 +25,8 @@ class SyscallCounts:
         self._names: dict[int, str] = {}
 
     def write(self, event: object, /) -> None:
-        """Count it; other events are let pass."""
-        if isinstance(event, SyscallExit):
+        """Count it, if it came back: strace counts no exit_group. Other events are let pass."""
+        if isinstance(event, SyscallExit) and event.value is not None:
             row = self._rows.get(event.nr)
             if row is None:
                 row = self._rows[event.nr] = [0, 0, 0]

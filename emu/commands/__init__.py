@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ def open_elf(path: str) -> Elf:
     from emu.elf import ElfError, read_elf
 
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise Refusal(f"{path}: a directory" if os.path.isdir(path) else f"{path}: not a regular file")
         return read_elf(path)
     except ElfError as wrong:
         raise Refusal(f"{path}: {wrong}") from None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from emu.commands import Refusal, open_elf
 from emu.disassembly import annotate, listing
-from emu.elf import Elf
+from emu.elf import EM_X86_64, Elf
 from emu.symbols import Symbols
 
 NAME, HELP = "disasm", "disassemble a program, or one function of it"
@@ -21,6 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     elf = open_elf(options.program)
+    if elf.machine != EM_X86_64:
+        raise Refusal(f"{options.program}: it is not for x86-64")
     symbols = Symbols(elf)
     for start, code in _ranges(elf, symbols, options.function):
         for line in _lines(symbols, start, code, not options.no_bytes):

@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from emu.allocators import allocators_of
+from emu.api import refusal_of
 from emu.commands import open_elf
 from emu.dwarf.boundary import Patience
 from emu.elf import (
@@ -74,15 +75,9 @@ def facts(elf: Elf) -> Iterator[tuple[str, str]]:
 
 
 def refusal(elf: Elf) -> str:
-    """Why `heapscope run` would refuse the file; "" where nothing speaks against it."""
-    if elf.machine != EM_X86_64:
-        return f"no: it is for {machine_name(elf.machine)}, not x86-64"
-    if elf.type not in (2, 3):
-        return f"no: an ELF file of type {type_name(elf.type)} is not an executable"
-    if elf.segment(PT_INTERP):
-        return "no: it is dynamically linked; link it with -static or -static-pie"
-    if not any(segment.type == 1 for segment in elf.segments):
-        return "no: it has no PT_LOAD segment"
+    """Why `heapscope run` would refuse the file, in its words; "" where nothing speaks against it."""
+    if why := refusal_of(elf.content):
+        return f"no: {why}"
     needed = isa(elf)[0]
     if needed & ~0b11:
         return "not as it is: it declares that it needs x86-64-v3 or later; build for x86-64-v2"

@@ -74,6 +74,7 @@ def _machine_arguments(group: argparse._ArgumentGroup) -> None:
     add("--memory", metavar="SIZE", type=_of(parse_size), help="guest RAM: 64M, 4G (default 4G)")
     add("--swap", metavar="SIZE", type=_of(parse_size), help="where pages go when RAM is full (default 0)")
     add("--hugepages", metavar="N", type=_number, help="2 MiB pages kept for MAP_HUGETLB (default 0)")
+    add("--overcommit", metavar="N", type=_number, help="vm.overcommit_memory: 0 guess, 1 always, 2 never (default 0)")
     add("--nodes", metavar="N", type=_number, help="NUMA nodes, 1 to 8, that RAM is split into (default 1)")
     add(
         "--mount",
@@ -149,6 +150,7 @@ def config_of(options: argparse.Namespace) -> RunConfig:
         "swap": options.swap,
         "hugepages": options.hugepages,
         "nodes": options.nodes,
+        "overcommit": options.overcommit,
         "seed": options.seed,
         "aslr": options.aslr,
         "epoch": options.epoch,

@@ -59,6 +59,7 @@ def test_a_later_environment_entry_replaces_the_earlier() -> None:
         ({"memory": 1 << 60}, "memory"),
         ({"seed": -1}, "seed"),
         ({"aslr": 1 << 64}, "aslr"),
+        ({"overcommit": 3}, "overcommit"),
         ({"epoch": -5.0}, "epoch"),
         ({"epoch": float("nan")}, "epoch"),
         ({"env": (("A=B", "c"),)}, "environment"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shutil
@@ -45,7 +46,30 @@ def test_info_says_why_a_dynamic_program_does_not_run(capsys: pytest.CaptureFixt
     if not path.exists():
         pytest.skip("needs a dynamic program")
     assert main(["info", str(path)]) == 0
-    assert "dynamically linked; link it with -static" in capsys.readouterr().out
+    assert "no: a dynamically linked program (it has PT_INTERP); link it with -static" in capsys.readouterr().out
+
+
+def test_info_refuses_in_the_words_of_run(die: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = Path(die).read_bytes()
+    arm = content[:18] + b"\xb7\0" + content[20:]
+    file = tmp_path / "program"
+    for changed in (content[:3000], arm):
+        file.write_bytes(changed)
+        file.chmod(0o755)
+        assert main(["run", str(file)]) == 2
+        why = capsys.readouterr().err.strip().removeprefix(f"heapscope: {file}: ")
+        assert main(["info", str(file)]) == 0
+        assert f"runs here    no: {why}\n" in capsys.readouterr().out
+    assert main(["disasm", str(file)]) == 2
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for verb in ("info", "disasm", "run"):
+        for path, said in ((fifo, "not a regular file"), (tmp_path, "a directory"), ("/dev/zero", "not a regular")):
+            assert main([verb, str(path)]) == 2
+            assert capsys.readouterr().err.startswith(f"heapscope: {path}: {said}")
 
 
 @pytest.mark.skipif(not shutil.which("objdump"), reason="needs objdump (binutils)")

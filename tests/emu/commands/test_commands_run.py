@@ -68,6 +68,7 @@ def test_count_replaces_the_trace_and_capital_c_adds_to_it(hello: str) -> None:
     counted = heapscope("-c", hello).stderr.decode()
     assert counted.startswith("% time ")
     assert re.search(r"^100\.00 .* total$", counted, re.MULTILINE)
+    assert "exit_group" not in counted  # it never came back; strace does not count it either
     assert "exited" not in counted
     assert heapscope("-q", "-c", hello).stderr.decode() == counted
     both = heapscope("-C", hello).stderr.decode()
