@@ -19,6 +19,7 @@ from kernel.fs.vfs import Vfs
 from kernel.mm.fault import Fault, handle_mm_fault, settle
 from kernel.mm.frames import Frames, OutOfMemory
 from kernel.mm.hugetlb import HugePool
+from kernel.mm.numa import NumaFrames
 from kernel.mm.reclaim import Clock
 from kernel.mm.vmaset import TOLD
 from kernel.probes import Probes
@@ -67,7 +68,11 @@ class Kernel:
         self.config = config
         self.cpu = cpu
         self.probes = probes if probes is not None else Probes()
-        frames = Frames(ram, config.overcommit, config.swap_bytes >> 12)
+        swap = config.swap_bytes >> 12
+        if config.nodes > 1:
+            frames: Frames = NumaFrames(ram, config.overcommit, swap, config.nodes)
+        else:
+            frames = Frames(ram, config.overcommit, swap)
         frames.reclaim = Clock(frames)
         frames.huge = HugePool(frames, config.hugepages)
         self.system = system = System(config, cpu, ram, frames, self.probes)

@@ -59,6 +59,10 @@ class PageCache:
     def resident(self, index: int) -> bool:
         return index in self.pages
 
+    def relocate(self, index: int, pfn: int) -> None:
+        """Page `index` is in frame `pfn` from now on; its reference is the caller's business."""
+        self.pages[index] = pfn
+
     def added(self, mm: Mm, vma: Vma) -> None:
         self.mappings[id(vma)] = (mm, vma)
 

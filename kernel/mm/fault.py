@@ -57,6 +57,8 @@ def handle_mm_fault(mm: Mm, va: int, access: Access) -> Fault:
         leaf = mm.page_table.make_leaf(va)
     index = leaf + (va >> 12 & 511)
     entry = mm.words[index]
+    if mm.frames.nodes > 1:
+        mm.frames.aim = vma.policy or mm.policy, vma, va
     if entry:
         return _present(mm, vma, va, access, index, entry)
     if vma.mappable is not None:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from kernel.mm.hugetlb import HugePool
+    from kernel.mm.mempolicy import Policy
     from kernel.mm.mm import Mm
+    from kernel.mm.vma import Vma
 
 FREE, BUMP, LIMIT, ZERO = range(4)  # indices into Frames.counters
 CLEAN = 1 << 31  # in an entry of the free stack: this frame is known to be all zero
@@ -127,9 +129,35 @@ class Frames:
         if self.reclaim is None or not self.reclaim():
             raise OutOfMemory(f"all {self.total} frames of RAM are in use")
 
+    # as far as nodes go: one has all (numa.py has more)
+
+    nodes = 1
+    aim: tuple[Policy | None, Vma, int] | None = None  # (policy, vma, va) of the fault that the next frame is for
+
     def node_of(self, pfn: int) -> int:
         """The NUMA node that a frame belongs to."""
         return 0
+
+    def free_on(self, node: int) -> int:
+        """Free frames of a node."""
+        return self.available
+
+    def size_of(self, node: int) -> int:
+        """All frames of a node."""
+        return self.total
+
+    def alloc_on(self, node: int) -> int:
+        """A zeroed frame of this node, -1 if it has none."""
+        return self.alloc()
+
+    def carve(self, pages: int) -> int:
+        """The first of `pages` (a power of 2) never-used frames, aligned, that are the caller's from now on; or -1."""
+        counters = self.counters
+        first = (counters[LIMIT] - pages) & -pages
+        if first < counters[BUMP]:
+            return -1
+        counters[LIMIT] = first
+        return first
 
     def get(self, pfn: int) -> None:
         """One more owner."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel.abi.errno import ENOMEM, LinuxError
-from kernel.mm.frames import BUMP, FREE, LIMIT
+from kernel.mm.frames import FREE
 from kernel.mm.mm import HUGE, MIN_FLT, Mm
 from kernel.mm.pte import ANON, HERE, PFN, SOFT_DIRTY, D
 from kernel.mm.vma import EXEC, SHARED, WRITE, Vma
@@ -46,11 +46,9 @@ class HugePool:
 
     def _grow(self) -> bool:
         """Take one from the memory that was never used."""
-        counters = self.frames.counters
-        first = (counters[LIMIT] - FRAMES) & -FRAMES
-        if first < counters[BUMP]:
+        first = self.frames.carve(FRAMES)
+        if first < 0:
             return False
-        counters[LIMIT] = first
         self.free.append(first)
         self.total += 1
         self.frames.commit.hugetlb_pages += FRAMES

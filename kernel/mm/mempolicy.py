@@ -1,6 +1,6 @@
 """NUMA memory policies: what mbind and set_mempolicy keep, by range and by task (mm/mempolicy.c).
 
-Pages all come from node 0 so far: this is where a fault's node is to be chosen.
+Which node a page then comes from is said in numa.py.
 """
 
 from __future__ import annotations

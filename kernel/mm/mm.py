@@ -93,7 +93,7 @@ class Mm:
 
     def fault_table(self) -> FaultTable | None:
         """What lets a CPU answer simple faults unasked; None while somebody listens to PageFault."""
-        if self.probes.wants(PageFault):
+        if self.frames.nodes > 1 or self.probes.wants(PageFault):
             return None
         frames = self.frames
         return FaultTable(self.vmas.window, self.counters, frames.counters, frames.refs, frames.free)

@@ -39,6 +39,10 @@ class Shmem:
     def resident(self, index: int) -> bool:
         return index in self.frames_by_index
 
+    def relocate(self, index: int, pfn: int) -> None:
+        """Page `index` is in frame `pfn` from now on; its reference is the caller's business."""
+        self.frames_by_index[index] = pfn
+
     def added(self, mm: Mm, vma: Vma) -> None:
         self.mappings[id(vma)] = (mm, vma)
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from kernel.abi.errno import EINVAL, LinuxError
 from kernel.procfs.registry import sys_file
 from kernel.procfs.status import span
-from kernel.procfs.system import memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,13 +57,11 @@ for _name in ("online", "possible", "has_memory", "has_normal_memory"):
     _entry(f"{NODE}/{_name}", lambda system: span(system.config.nodes))
 _constant(f"{NODE}/has_cpu", "0")
 
-MEMINFO = ("MemTotal", "MemFree")
 
 
 def node_meminfo(system: System, node: int) -> str:
-    """/sys/devices/system/node/nodeN/meminfo: RAM is divided evenly, node 0 has what is used."""
-    pages, nodes = memory(system), system.config.nodes
-    total = pages["MemTotal"] // nodes
-    free = max(0, total - (pages["MemTotal"] - pages["MemFree"])) if node == 0 else total
+    """/sys/devices/system/node/nodeN/meminfo: RAM is divided evenly."""
+    frames = system.frames
+    total, free = frames.size_of(node), frames.free_on(node)
     lines = {"MemTotal": total, "MemFree": free, "MemUsed": total - free}
     return "".join(f"Node {node} {name + ':':<15}{value * 4:8d} kB\n" for name, value in lines.items())

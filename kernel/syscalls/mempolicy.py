@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel.abi.args import Addr, Pid, Size, ULong
-from kernel.abi.errno import EFAULT, EINVAL, ENODEV, ENOENT, EPERM, ESRCH, LinuxError
+from kernel.abi.errno import EFAULT, EINVAL, EIO, ENODEV, ENOENT, EPERM, ESRCH, LinuxError
 from kernel.abi.limits import U64
 from kernel.abi.memargs import MoveNodes, MovePages, MoveStatus, NodeMask, OutNodeMask, OutPolicy, PolicyMode
 from kernel.abi.mman import Mpol, MpolGet, MpolGetFlags, MpolMf, MpolMfFlags
-from kernel.mm import mempolicy
-from kernel.mm.pte import HERE, SPECIAL
+from kernel.mm import mempolicy, numa
+from kernel.mm.pte import HERE, PFN, SPECIAL
 from kernel.mm.uaccess import clear_user
 from kernel.syscalls.table import syscall
 
 if TYPE_CHECKING:
+    from kernel.mm.mempolicy import Policy
     from kernel.mm.mm import Mm
     from kernel.task.task import Task
 
 MAX_NODES = 1024  # MAX_NUMNODES with CONFIG_NODES_SHIFT=10
-PARTLY = "all pages are on node 0, whatever the policy"
 
 
 def _online(task: Task) -> int:
@@ -41,7 +41,7 @@ def _nodes(task: Task, mask: int, maxnode: int) -> int:
     return nodes
 
 
-@syscall(partly=PARTLY)
+@syscall
 def mbind(task: Task, addr: Addr, length: Size, mode: PolicyMode, nodemask: NodeMask, maxnode: ULong,
           flags: MpolMfFlags) -> int:  # fmt: skip
     """mbind(2)."""
@@ -54,8 +54,25 @@ def mbind(task: Task, addr: Addr, length: Size, mode: PolicyMode, nodemask: Node
     end = _end(addr, length)
     if end == addr:
         return 0
-    mempolicy.mbind(task.mm, addr, end, mempolicy.make_policy(word, mode_flags, nodes, _online(task)))
+    policy = mempolicy.make_policy(word, mode_flags, nodes, _online(task))
+    mempolicy.mbind(task.mm, addr, end, policy)
+    if flags and task.system.frames.nodes > 1:
+        _conform(task.mm, addr, end, policy, flags)
     return 0
+
+
+def _conform(mm: Mm, start: int, end: int, policy: Policy | None, flags: int) -> None:
+    """The pages that are there already: MPOL_MF_MOVE moves them, MPOL_MF_STRICT wants them where they should be."""
+    allowed = 0 if policy is None else policy.nodes
+    failed = 0
+    for vma, va in numa.misplaced(mm, start, end, allowed):
+        if flags & (MpolMf.MOVE | MpolMf.MOVE_ALL):
+            order = numa.wanted_nodes(mm.frames.nodes, policy, vma, va)
+            failed += numa.migrate(mm, vma, va, order, bool(flags & MpolMf.MOVE_ALL)) < 0
+        else:
+            failed += 1
+    if failed and flags & MpolMf.STRICT and policy is not None:
+        raise LinuxError(EIO, f"{failed} pages are not where the policy wants them")
 
 
 def _end(addr: int, length: int) -> int:
@@ -67,7 +84,7 @@ def _end(addr: int, length: int) -> int:
     return end
 
 
-@syscall(partly=PARTLY)
+@syscall
 def set_mempolicy(task: Task, mode: PolicyMode, nodemask: NodeMask, maxnode: ULong) -> int:
     """set_mempolicy(2)."""
     word, flags = mempolicy.split_mode(mode)
@@ -76,7 +93,7 @@ def set_mempolicy(task: Task, mode: PolicyMode, nodemask: NodeMask, maxnode: ULo
     return 0
 
 
-@syscall(partly=PARTLY)
+@syscall
 def get_mempolicy(task: Task, mode: OutPolicy, nodemask: OutNodeMask, maxnode: ULong, addr: Addr,
                   flags: MpolGetFlags) -> int:  # fmt: skip
     """get_mempolicy(2)."""
@@ -112,7 +129,7 @@ def _get(task: Task, addr: int, flags: int) -> tuple[int, int]:
         return (0 if policy is None else policy.mode | policy.flags), nodes
     if flags & MpolGet.ADDR:
         mm.copy_from_user(addr & ~4095, 1)
-        return 0, nodes
+        return mm.frames.node_of((mm.page_table.entry(addr) & PFN) >> 12), nodes
     if policy is not None and policy.mode in (Mpol.INTERLEAVE, Mpol.WEIGHTED_INTERLEAVE):
         return (policy.nodes & -policy.nodes).bit_length() - 1, nodes
     raise LinuxError(EINVAL, "MPOL_F_NODE without MPOL_F_ADDR is for MPOL_INTERLEAVE")
@@ -129,7 +146,7 @@ def _put_nodes(task: Task, mask: int, maxnode: int, nodes: int) -> None:
     task.mm.copy_to_user(mask, nodes.to_bytes(known, "little")[: min(size, known)])
 
 
-@syscall(partly=PARTLY)
+@syscall
 def set_mempolicy_home_node(task: Task, addr: Addr, length: Size, home_node: ULong, flags: ULong) -> int:
     """set_mempolicy_home_node(2)."""
     if addr & 4095:
@@ -156,20 +173,22 @@ def _mm_of(task: Task, pid: int) -> Mm:
     return other.mm
 
 
-@syscall(partly=PARTLY)
+@syscall
 def migrate_pages(task: Task, pid: Pid, maxnode: ULong, old_nodes: NodeMask, new_nodes: NodeMask) -> int:
-    """migrate_pages(2): all pages are on node 0 already, or stay there."""
-    _nodes(task, old_nodes, maxnode)
+    """migrate_pages(2)."""
+    old = _nodes(task, old_nodes, maxnode)
     new = _nodes(task, new_nodes, maxnode)
     _mm_of(task, pid)
     if new & ~_online(task) and not task.mm.privileged:
         raise LinuxError(EPERM, "a node that is not online needs CAP_SYS_NICE")
     if not new & _online(task):
         raise LinuxError(EINVAL, "none of the new nodes is online")
-    return 0
+    if task.system.frames.nodes == 1 or not old & _online(task):
+        return 0
+    return numa.migrate_between(_mm_of(task, pid), old & _online(task), new & _online(task))
 
 
-@syscall(partly=PARTLY)
+@syscall
 def move_pages(task: Task, pid: Pid, count: ULong, pages: MovePages, nodes: MoveNodes, status: MoveStatus,
                flags: MpolMfFlags) -> int:  # fmt: skip
     """move_pages(2)."""
@@ -181,8 +200,13 @@ def move_pages(task: Task, pid: Pid, count: ULong, pages: MovePages, nodes: Move
     for i in range(count):
         va = int.from_bytes(task.mm.copy_from_user(pages + 8 * i, 8), "little")
         if nodes:
-            _check_node(task, int.from_bytes(task.mm.copy_from_user(nodes + 4 * i, 4), "little", signed=True))
-        task.mm.copy_to_user(status + 4 * i, _node_of(mm, va).to_bytes(4, "little", signed=True))
+            node = int.from_bytes(task.mm.copy_from_user(nodes + 4 * i, 4), "little", signed=True)
+            _check_node(task, node)
+            vma = mm.find(va)
+            found = -EFAULT if vma is None else numa.migrate(mm, vma, va, [node], bool(flags & MpolMf.MOVE_ALL))
+        else:
+            found = _node_of(mm, va)
+        task.mm.copy_to_user(status + 4 * i, found.to_bytes(4, "little", signed=True))
     return 0
 
 
@@ -198,4 +222,4 @@ def _node_of(mm: Mm, va: int) -> int:
     entry = mm.page_table.entry(va)
     if not entry & HERE:
         return -ENOENT
-    return -EFAULT if entry & SPECIAL else 0
+    return -EFAULT if entry & SPECIAL else mm.frames.node_of((entry & PFN) >> 12)
