@@ -173,7 +173,7 @@ class UnicornCpu:
     def _run_exactly(self, plan: list[int], code: bytes) -> Trap | None:
         """Execute the straight line of instructions at `plan[:-1]`. None: their bytes changed on the way.
 
-        Unicorn ends a block at the address it is to stop at, if it translates it anew; after a fault, one in the line."""
+        Unicorn ends a block at the address it is to stop at, if it translates it anew (after a fault, another one)."""
         self._plan, self._plan_code = plan, code
         self._blocks.limit = -1
         first, end = plan[0], plan[-1]

@@ -2,6 +2,7 @@
  * and emu/cpu/engine.py, which say why; here is only how. */
 #include "hooks.h"
 
+#include <stddef.h>
 #include <string.h>
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -300,12 +301,18 @@ static void patch(uint8_t *ra, void *uc, uint32_t index, void *hook)
     end += n;
     if (!n || end[0] != 0x33 || end[1] != 0xF6)
         return;
-    end += end[2] == 0xE8 ? 7 : end[2] == 0xFF && end[3] == 0x15 ? 8 : 0;
-    if (end[-7] != 0x33 && end[-8] != 0x33)
+    n = end[2] == 0xE8 ? 7 : end[2] == 0xFF && end[3] == 0x15 ? 8 : 0;
+    end += n;
+    if (!n)
         return;
-    uint8_t code[24] = {0xB8, [5] = 0x48, 0x81, 0x28, [12] = 0xC7, 0x40, 8, [19] = 0x79, [21] = 0xFF, 0x50, 16};
+    /* the store of the block's address in RIP, before it all, is for the hook: it moves behind the jns */
+    uint8_t code[35] = {0xB8, [5] = 0x48, 0x81, 0x28, [12] = 0xC7, 0x40, 8, [19] = 0x79};
+    size_t store = p[-11] == 0x48 && p[-10] == 0xC7 && p[-9] == 0x85 && !memcmp(p - 4, &b->address, 4) ? 11 : 0;
+    p -= store;
+    memcpy(code + 21, p, store);
+    memcpy(code + 21 + store, (uint8_t[]){0xFF, 0x50, offsetof(hs_state, over)}, 3);
     uint32_t at = (uint32_t)(uintptr_t)S, count = b->count;
-    if (ra - p < (int)sizeof code || end - p - 21 > 127)
+    if (ra - p < (int)(24 + store) || end - p - 21 > 127)
         return;
     memcpy(code + 1, &at, 4);
     memcpy(code + 8, &count, 4);
@@ -313,10 +320,10 @@ static void patch(uint8_t *ra, void *uc, uint32_t index, void *hook)
     code[20] = (uint8_t)(end - p - 21);
     if (b->watched) { /* no jns, always called */
         code[19] = code[20] = 0x90;
-        code[23] = offsetof(hs_state, over_watched);
+        code[23 + store] = offsetof(hs_state, over_watched);
     }
     memset(p, 0x90, (size_t)(ra - p));
-    memcpy(p, code, sizeof code);
+    memcpy(p, code, 24 + store);
     S->patched++;
 }
 #else
