@@ -93,7 +93,7 @@ def _dispatch(argv: list[str]) -> int:
     parser = Parser(
         prog=f"heapscope {name}",
         description=(sys.modules[f"emu.commands.{name}"].__doc__ or "").replace("`", ""),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_formatter,
         allow_abbrev=False,
     )
     command.add_arguments(parser)
@@ -102,6 +102,16 @@ def _dispatch(argv: list[str]) -> int:
     except SystemExit as done:  # --help
         return int(done.code or 0)
     return command.main(options)
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """argparse makes one for each argument that is added, and asks shutil for a width where none is given: importing
+    that costs more than parsing."""
+    try:
+        columns = int(os.environ.get("COLUMNS", "0")) or os.get_terminal_size().columns
+    except (OSError, ValueError):
+        columns = 80
+    return argparse.RawDescriptionHelpFormatter(prog, width=max(columns - 2, 40))
 
 
 def _help() -> str:

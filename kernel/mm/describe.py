@@ -109,6 +109,9 @@ def _outside(mm: Mm, va: int) -> str:
         return _below_stack(mm, below, above, va)
     heap_end = -(-mm.brk // 4096) * 4096
     if mm.brk > mm.start_brk and heap_end <= va < heap_end + NEAR and (above is None or va < above.start):
+        if mm.brk == heap_end:  # the break ends a page: no man's land is empty
+            how = f"{_size(va - mm.brk)} past" if va > mm.brk else "at"
+            return f"{how} the heap's break 0x{mm.brk:x}, where the heap ends"
         return f"{_size(va - mm.brk)} past the heap's break 0x{mm.brk:x}, no man's land ends at 0x{heap_end:x}"
     hints = []
     if below is not None and va - below.end < NEAR:

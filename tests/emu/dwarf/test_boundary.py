@@ -80,7 +80,7 @@ def test_mutated_tables_give_less_and_never_raise(program: bytes) -> None:
     assert main is not None
     rng = random.Random(11)
     answered = 0
-    for _ in range(60):
+    for _ in range(30):
         try:
             broken = Elf(_mutated(rng, program, elf))
         except ElfError:
@@ -89,7 +89,7 @@ def test_mutated_tables_give_less_and_never_raise(program: bytes) -> None:
         for va in (main.value, main.value + 9, main.value + main.size - 1, elf.entry):
             answered += lines.find(va) is not None
             frames.row(va)
-    assert answered > 20
+    assert answered > 10
 
 
 def test_a_header_that_counts_entries_without_content_is_given_up(program: bytes) -> None:

@@ -57,6 +57,12 @@ def test_an_address_in_words(mm: Mm, va: int, words: str) -> None:
     assert words in describe(mm, va)
 
 
+def test_a_break_that_ends_a_page_leaves_no_mans_land(mm: Mm) -> None:
+    brk(mm, 0x50_2000)
+    assert describe(mm, 0x50_2000) == "at the heap's break 0x502000, where the heap ends"
+    assert describe(mm, 0x50_2005) == "5 bytes past the heap's break 0x502000, where the heap ends"
+
+
 def test_the_stack_that_met_its_neighbour_is_in_its_guard_gap(mm: Mm) -> None:
     mm_map.mmap(mm, STACK - 0x8_0000, 0x1000, 3, fixed=True)
     assert "in the stack's guard gap" in describe(mm, STACK - 0x100)
