@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from emu.calls import HeapOptions, RuleError
 from emu.config import ConfigError, RunConfig, env_pairs, parse_mount, parse_size
 from emu.interrupts import Interrupts
 from emu.machine import Machine, Stopped
 from emu.outcome import Counters, Death
 from emu.stdio import Capture, FileSource, FileTarget, Source, host_stream
-from emu.trace.alloc_rules import HeapOptions, RuleError
 from emu.trace.events import Note, PageFault, SyscallExit
 from emu.trace.recorder import TRACED, Failure, Listed, Recorder, Sink
 from kernel.abi.errno import LinuxError

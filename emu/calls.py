@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from emu.trace.heap import HeapSink
 
 EVENT = struct.Struct("<6Q6I2H2BH")  # hp_event
 BLOCK = struct.Struct("<4Q4I2H3B9x")  # hp_block
@@ -35,6 +39,31 @@ class Function(NamedTuple):
     pointer: int = -1
     alignment: int = -1
     out: int = -1  # where it stores the block, if it returns 0
+
+
+class RuleError(ValueError):
+    """A rule that no program can follow, or that this one cannot. One line, for the person who wrote it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllocRule:
+    """A function by name or address, and what it does."""
+
+    where: str
+    does: Function
+
+
+@dataclass(frozen=True, slots=True)
+class HeapOptions:
+    """How the heap is traced."""
+
+    rules: tuple[AllocRule, ...] = ()
+    stack: int = 0  # frames of each call stack, 64 at most; 0: the call site alone
+    sinks: tuple[HeapSink, ...] = ()  # are given the whole stream
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.stack <= FRAMES:
+            raise RuleError(f"call stacks of {self.stack} frames: it is 0 to {FRAMES}")
 
 
 class Rule(NamedTuple):

@@ -21,7 +21,7 @@ from kernel.mm.ram import LOW, Ram
 from kernel.probes import Probes
 
 if TYPE_CHECKING:
-    from emu.trace.alloc_rules import HeapOptions
+    from emu.calls import HeapOptions
     from emu.trace.heap import HeapSink, HeapTracer
     from kernel.fs.vfs import Streams
     from kernel.mm.mm import Mm

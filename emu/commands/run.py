@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple, TextIO, TypeVar
 
 from emu.api import ProgramError, Run, Stopped, run_config
-from emu.commands import Refusal, colour
+from emu.commands import Refusal, colour, run_heap
 from emu.config import ConfigError, RunConfig, env_pairs, parse_env, parse_mount, parse_size
 
 if TYPE_CHECKING:
     from emu.analysis.syscalls import SyscallCounts
+    from emu.calls import HeapOptions
     from emu.sinks.base import Sink
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("command", metavar="PROGRAM [ARG…]", nargs=argparse.REMAINDER, help="a static ELF file")
     _trace_arguments(parser.add_argument_group("trace"))
+    run_heap.add_arguments(parser.add_argument_group("heap"))
     _machine_arguments(parser.add_argument_group("machine"))
     _limit_arguments(parser.add_argument_group("limits"))
 
@@ -135,11 +137,13 @@ def main(options: argparse.Namespace) -> int:
         config = config_of(options)
     except ConfigError as wrong:
         raise Refusal(str(wrong)) from None
+    heap = run_heap.options_of(options)
     began = time.monotonic()
     with _trace_file(options.output) as target:
-        outcome = _run(options, config, command, target)
+        outcome = _run(options, config, command, target, heap)
         _report(options, outcome, target, time.monotonic() - began)
-    return _exit_code(outcome.run)
+    code = run_heap.exit_code(options, outcome.run)
+    return _exit_code(outcome.run) if code is None else code
 
 
 def config_of(options: argparse.Namespace) -> RunConfig:
@@ -206,7 +210,9 @@ class Outcome(NamedTuple):
     counts: SyscallCounts | None
 
 
-def _run(options: argparse.Namespace, config: RunConfig, command: list[str], target: TextIO) -> Outcome:
+def _run(
+    options: argparse.Namespace, config: RunConfig, command: list[str], target: TextIO, heap: HeapOptions | None
+) -> Outcome:
     sinks: list[Sink] = []
     counts = _counts(options)
     if counts is not None:
@@ -214,7 +220,9 @@ def _run(options: argparse.Namespace, config: RunConfig, command: list[str], tar
     if not config.filter.nothing and not options.quiet and (options.count_too or not options.count):
         sinks.append(_text_sink(options, target))
     try:
-        done = run_config(command[0], command[1:], config, stdin=0, stdout=1, stderr=2, sinks=sinks, attended=True)
+        done = run_config(
+            command[0], command[1:], config, stdin=0, stdout=1, stderr=2, sinks=sinks, attended=True, heap=heap
+        )
     except (ProgramError, ConfigError) as refused:
         raise Refusal(str(refused)) from None
     return Outcome(done, counts)
@@ -254,6 +262,7 @@ def _report(options: argparse.Namespace, outcome: Outcome, target: TextIO, wall:
         from emu.report import stats
 
         say(stats.render(done.counters, wall))
+    run_heap.report(done)
     sys.stderr.flush()
 
 

@@ -10,42 +10,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from emu import uprobes
-from emu.calls import FRAMES, Function
+from emu.calls import AllocRule, Function, RuleError
 from emu.elf import Elf
 
-if TYPE_CHECKING:
-    from emu.trace.heap import HeapSink
-
 ROLES = ("size", "times", "pointer", "alignment", "out")
-
-
-class RuleError(ValueError):
-    """A rule that no program can follow, or that this one cannot. One line, for the person who wrote it."""
-
-
-@dataclass(frozen=True, slots=True)
-class AllocRule:
-    """A function by name or address, and what it does."""
-
-    where: str
-    does: Function
-
-
-@dataclass(frozen=True, slots=True)
-class HeapOptions:
-    """How the heap is traced."""
-
-    rules: tuple[AllocRule, ...] = field(default=())
-    stack: int = 0  # frames of each call stack, 64 at most; 0: the call site alone
-    sinks: tuple[HeapSink, ...] = ()  # are given the whole stream
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.stack <= FRAMES:
-            raise RuleError(f"call stacks of {self.stack} frames: it is 0 to {FRAMES}")
 
 
 def parse_rule(text: str) -> AllocRule:

@@ -10,8 +10,7 @@ from runs import elf
 
 import emu
 from emu.analysis.heapresult import Heap
-from emu.api import HeapOptions
-from emu.calls import ABANDONED, INNER
+from emu.calls import ABANDONED, INNER, HeapOptions
 from emu.elf import read_elf
 from emu.symbols import Symbols
 from emu.trace.heap import EVENT

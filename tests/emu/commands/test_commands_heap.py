@@ -1,0 +1,66 @@
+"""`heapscope run --heap`: what a user sees, and the exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from runs import elf
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def heapscope(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "emu", "run", "-q", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def test_the_report_tells_counts_misuse_leaks_sites_and_costs() -> None:
+    done = heapscope("--heap", "--stack", "8", str(elf("heap/misuses")), "double-free")
+    text = done.stderr[done.stderr.index("=== heap") :]
+    assert "  allocations      3 of 120 bytes\n" in text
+    assert "  misuse           1\n" in text
+    assert "\ndouble-free: free(0x" in text
+    assert "  freed by free, instruction " in text
+    assert "\nnever freed: 80 bytes in 2 blocks, from 2 places\n" in text
+    assert "\nlargest sites\n" in text
+    assert "\n  33-64      3 " in text
+
+
+def test_error_exitcode_is_for_misuse_and_leaks_alone() -> None:
+    program = str(elf("heap/misuses"))
+    assert heapscope("--heap", program).returncode == 0
+    assert heapscope("--heap", "--error-exitcode", "99", program).returncode == 0
+    assert heapscope("--heap", "--error-exitcode", "99", program, "leak").returncode == 99
+    assert heapscope("--heap", "--error-exitcode", "7", program, "wrong-size").returncode == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--stack", "4"), "--stack needs --heap"),
+        (("--heap", "--stack", "65"), "it is 0 to 64"),
+        (("--heap", "--error-exitcode", "256"), "an exit code is 0 to 255"),
+        (("--heap", "--alloc", "x"), "is not NAME=KIND"),
+        (("--heap", "--alloc", "nothing=malloc"), "the program has no such function"),
+        (("--heap", "--alloc-file", "/nonexistent"), "No such file or directory"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(words: tuple[str, ...], why: str) -> None:
+    done = heapscope(*words, str(elf("heap/misuses")))
+    assert done.returncode == 2
+    assert why in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_plain_run_imports_nothing_of_the_heap() -> None:
+    program = (
+        "import sys, emu.cli; code = emu.cli.main(['run', '-q', sys.argv[1]]);"
+        "print([m for m in ('numpy', 'emu.uprobes', 'emu.trace.heap', 'emu.analysis.heap') if m in sys.modules], code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(elf("task/hello"))], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.endswith("[] 0\n")

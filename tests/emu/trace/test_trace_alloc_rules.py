@@ -1,0 +1,100 @@
+"""Allocator functions by name, by rule and by TOML file; what cannot be followed is refused in one line."""
+
+from __future__ import annotations
+
+import pytest
+from runs import elf
+
+from emu import uprobes
+from emu.calls import ALLOCATE, EXACT_SIZE, RELEASE, RESIZE, RuleError
+from emu.elf import Elf, read_elf
+from emu.trace.alloc_rules import parse_rule, parse_toml, probes_of
+
+
+@pytest.fixture
+def program() -> Elf:
+    return read_elf(str(elf("heap/misuses")))
+
+
+def test_names_tell_what_a_function_does() -> None:
+    malloc, sized = uprobes.known("malloc"), uprobes.known("_ZdlPvmSt11align_val_t")
+    assert malloc is not None
+    assert (malloc.verb, malloc.family, malloc.size, malloc.pointer) == (ALLOCATE, uprobes.C, 0, -1)
+    assert sized is not None
+    assert (sized.verb, sized.family, sized.options) == (RELEASE, uprobes.NEW, EXACT_SIZE)
+    assert (sized.pointer, sized.size, sized.alignment) == (0, 1, 2)
+    assert uprobes.known("je_rallocx") is not None
+    assert uprobes.known("mi_malloc_aligned") is not None
+    for other in ("main", "mallocs", "_Znw", "_ZdlPv1", "_Znwmm", "free_all"):
+        assert uprobes.known(other) is None, other
+
+
+def test_aliases_at_one_address_are_one_function_of_both_families() -> None:
+    free, delete, sized = (uprobes.known(name) for name in ("free", "_ZdlPv", "_ZdlPvm"))
+    assert free and delete and sized  # noqa: PT018
+    (probe,) = uprobes.merged([(16, "_ZdlPvm", sized), (16, "_ZdlPv", delete), (16, "free", free)])
+    assert probe.name == "free"
+    assert probe.names == ("free", "_ZdlPv", "_ZdlPvm")
+    assert probe.function.family == uprobes.C | uprobes.NEW
+    assert (probe.function.size, probe.function.options) == (-1, 0)
+
+
+def test_a_rule_names_kind_and_registers() -> None:
+    rule = parse_rule("pool_alloc=malloc:rsi")
+    assert (rule.where, rule.does.verb, rule.does.size) == ("pool_alloc", ALLOCATE, 1)
+    rule = parse_rule("0x401000=realloc:rdx,rcx")
+    assert (rule.where, rule.does.verb, rule.does.pointer, rule.does.size) == ("0x401000", RESIZE, 2, 3)
+    assert parse_rule("f=free").does.pointer == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("malloc", "not NAME=KIND"),
+        ("=malloc", "not NAME=KIND"),
+        ("f=gobble", "no kind 'gobble'"),
+        ("f=malloc:rax", "'rax' passes no argument"),
+        ("f=malloc:rdi,rsi", "1 registers"),
+        ("f=realloc:rdi", "2 registers"),
+    ],
+)
+def test_a_bad_rule_is_refused(text: str, why: str) -> None:
+    with pytest.raises(RuleError, match=why):
+        parse_rule(text)
+
+
+def test_a_toml_file_holds_the_same_rules() -> None:
+    (rule,) = parse_toml('[[alloc]]\nfunction = "get"\nkind = "malloc"\nsize = "rsi"\n', "rules.toml")
+    assert rule == parse_rule("get=malloc:rsi")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[[alloc", "rules.toml: "),
+        ("x = 1", "nothing else"),
+        ("alloc = 1", "nothing else"),
+        ("[[alloc]]\nkind = 'malloc'", "needs function and kind"),
+        ("[[alloc]]\nfunction = 'f'\nkind = 'malloc'\nsiez = 'rdi'", "no key 'siez'"),
+        ("[[alloc]]\nfunction = 'f'\nkind = 'malloc'\nsize = []", "passes no argument"),
+    ],
+)
+def test_a_bad_toml_file_is_refused(text: str, why: str) -> None:
+    with pytest.raises(RuleError, match=why):
+        parse_toml(text, "rules.toml")
+
+
+def test_a_function_that_is_not_there_is_refused_naming_candidates(program: Elf) -> None:
+    with pytest.raises(RuleError, match=r"no such function; is it .*malloc"):
+        probes_of(program, 0, [parse_rule("mallok=malloc")])
+    with pytest.raises(RuleError, match="no code is there"):
+        probes_of(program, 0, [parse_rule("0x10=malloc")])
+    with pytest.raises(RuleError, match="not an address"):
+        probes_of(program, 0, [parse_rule("0xzz=malloc")])
+
+
+def test_a_rule_wins_over_the_name(program: Elf) -> None:
+    plain = {probe.name: probe for probe in probes_of(program, 0)}
+    ruled = {probe.name: probe for probe in probes_of(program, 0, [parse_rule("malloc=new:rsi")])}
+    assert ruled["malloc"].va == plain["malloc"].va
+    assert ruled["malloc"].function != plain["malloc"].function
