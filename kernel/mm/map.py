@@ -8,9 +8,10 @@ from kernel.abi.errno import EAGAIN, ENOMEM, EPERM, LinuxError
 from kernel.abi.limits import RLIMIT_AS, RLIMIT_DATA, RLIMIT_MEMLOCK, TASK_SIZE
 from kernel.mm.commit import NEVER
 from kernel.mm.merge import merge_new, split_unchecked
-from kernel.mm.place import get_unmapped_area, start_gap
+from kernel.mm.place import get_unmapped_area
 from kernel.mm.vma import (
     ACCOUNT,
+    DATA_MASK,
     GROWSDOWN,
     HUGETLB,
     LOCKED,
@@ -20,6 +21,7 @@ from kernel.mm.vma import (
     SEALED,
     SHARED,
     SPECIAL,
+    STICKY,
     WRITE,
     Vma,
 )
@@ -48,7 +50,7 @@ def may_expand_vm(mm: Mm, flags: int, pages: int) -> str:
     limits = mm.limits.cur
     if mm.total_vm + pages > limits[RLIMIT_AS] >> 12:
         return f"RLIMIT_AS is {limits[RLIMIT_AS]} bytes"
-    if flags & (WRITE | SHARED | GROWSDOWN) == WRITE and mm.data_vm + pages > limits[RLIMIT_DATA] >> 12:
+    if flags & DATA_MASK == WRITE and mm.data_vm + pages > limits[RLIMIT_DATA] >> 12:
         # "Workaround for Valgrind": a soft limit of 0 means the hard one.
         if limits[RLIMIT_DATA] == 0 and mm.data_vm + pages <= mm.limits.max[RLIMIT_DATA] >> 12:
             return ""
@@ -89,7 +91,7 @@ def mmap_region(
         mm.frames.commit.committed += accounted  # what munmap is about to give back
         flags |= ACCOUNT
     if old:
-        _remove(mm, old, start, end)
+        _remove_all(mm, old)
     merged = merge_new(mm, start, end, flags, file, pgoff, None)
     if merged is not None:
         vma = merged
@@ -113,7 +115,9 @@ def mmap_anonymous(mm: Mm, length: int, prot: int) -> int:
         end, c, i = vmas.highest_gap(mm.mmap_min_addr, mm.mmap_base, length)
         above = vmas.chunks[c].vmas[i]
         start = end - length
-        if end and above.prev.end != start and (not above.flags & GROWSDOWN or start_gap(mm, above) >= end):
+        if end and above.prev.end != start and (
+            not above.flags & GROWSDOWN or above.start - mm.stack_guard_gap >= end
+        ):
             flags = prot | MAY
             pages = length >> 12
             if why := may_expand_vm(mm, flags, pages):
@@ -122,7 +126,7 @@ def mmap_anonymous(mm: Mm, length: int, prot: int) -> int:
                 mm.frames.commit.charge(pages, mm.privileged, mm.total_vm)
                 flags |= ACCOUNT
             mm.account(flags, pages)
-            if above.start == end and above.flags == flags and above.file is None and above.policy is None and (
+            if above.start == end and not (above.flags ^ flags) & ~STICKY and above.file is None and above.policy is None and (
                 above.pgoff == end >> 12 and not above.forked
             ):
                 above.pgoff = start >> 12
@@ -143,11 +147,13 @@ def munmap(mm: Mm, start: int, end: int) -> None:
     """Unmap whatever lies in [start, end). Raises LinuxError: ENOMEM (a split too many), EPERM (sealed)."""
     vma = mm.vmas.above(start)
     if vma.start == start and vma.end == end and not vma.flags & SEALED:
-        _remove(mm, [vma], start, end)
+        mm.update_hiwater()
+        _remove(mm, vma)
+        free_tables(mm, start, end)
         return
     old = mm.vmas.overlapping(start, end)
     if old:
-        _remove(mm, isolate(mm, old, start, end), start, end)
+        _remove_all(mm, isolate(mm, old, start, end))
 
 
 def isolate(mm: Mm, old: list[Vma], start: int, end: int) -> list[Vma]:
@@ -172,19 +178,27 @@ def check_sealed(vma: Vma) -> None:
         raise LinuxError(EPERM, f"the mapping at 0x{vma.start:x} is sealed (mseal)")
 
 
-def _remove(mm: Mm, old: list[Vma], start: int, end: int) -> None:
-    """Drop VMAs that lie wholly in [start, end), their pages, their tables, their accounting."""
+def _remove(mm: Mm, vma: Vma) -> None:
+    """Drop a VMA, its pages, its accounting."""
+    start, end, flags = vma.start, vma.end, vma.flags
+    zap_range(mm, vma, start, end)
+    mm.vmas.remove(vma)
+    mm.map_count -= 1
+    if vma.mappable is not None:
+        vma.mappable.removed(mm, vma)
+    pages = end - start >> 12
+    mm.account(flags, -pages)
+    if flags & ACCOUNT:
+        mm.frames.commit.committed -= pages
+    if flags & LOCKED:
+        mm.locked_vm -= pages
+
+
+def _remove_all(mm: Mm, old: list[Vma]) -> None:
+    """Drop adjacent VMAs, and the tables that only they needed."""
     mm.update_hiwater()
     for vma in old:
-        zap_range(mm, vma, vma.start, vma.end)
-        mm.drop(vma)
-        pages = vma.end - vma.start >> 12
-        flags = vma.flags
-        mm.account(flags, -pages)
-        if flags & ACCOUNT:
-            mm.frames.commit.committed -= pages
-        if flags & LOCKED:
-            mm.locked_vm -= pages
+        _remove(mm, vma)
     free_tables(mm, old[0].start, old[-1].end)
 
 
@@ -208,14 +222,7 @@ def unmap_all(mm: Mm) -> None:
     code, mm.code = mm.code, _nothing
     before = len(mm.frames.code)
     for vma in list(mm.vmas):
-        zap_range(mm, vma, vma.start, vma.end)
-        mm.drop(vma)
-        pages = vma.end - vma.start >> 12
-        mm.account(vma.flags, -pages)
-        if vma.flags & ACCOUNT:
-            mm.frames.commit.committed -= pages
-        if vma.flags & LOCKED:
-            mm.locked_vm -= pages
+        _remove(mm, vma)
     mm.code = code
     if len(mm.frames.code) < before:
         code()

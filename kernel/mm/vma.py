@@ -14,6 +14,7 @@ READ, WRITE, EXEC, SHARED = 1, 2, 4, 8
 MAYREAD, MAYWRITE, MAYEXEC, MAYSHARE = 0x10, 0x20, 0x40, 0x80
 GROWSDOWN = 0x100
 PFNMAP = 0x400
+MAYBE_GUARD = 0x800  # MADV_GUARD_INSTALL was here
 LOCKED = 0x2000
 IO = 0x4000
 SEQ_READ, RAND_READ = 0x8000, 0x10000
@@ -35,7 +36,15 @@ DROPPABLE = 1 << 38
 SEALED = 1 << 42
 ACCESS = READ | WRITE | EXEC
 MAY = MAYREAD | MAYWRITE | MAYEXEC
+STICKY = MAYBE_GUARD | SOFTDIRTY  # does not keep VMAs from merging; the merged one has it if one had
 SPECIAL = IO | DONTEXPAND | PFNMAP | MIXEDMAP  # never merged
+DATA_MASK = WRITE | SHARED | GROWSDOWN  # of these WRITE alone: counts as data (is_data_mapping)
+CODE_MASK = EXEC | WRITE | GROWSDOWN  # of these EXEC alone: counts as code (is_exec_mapping)
+
+# The PTE bits of a page just delivered, by VM_READ|VM_WRITE|VM_EXEC|VM_SHARED: by a write, and by a read. A store
+# through a shared file mapping must be noticed (dirty accounting); shmem has nothing to write back.
+WRITE_BITS = tuple(bits | W | D | SOFT_DIRTY | (0 if n & SHARED else ANON) for n, bits in enumerate(PROTECTION))
+READ_BITS = tuple(bits & ~W for bits in PROTECTION)
 DEFAULT_DATA = READ | WRITE | MAY  # VM_DATA_DEFAULT_FLAGS, without READ_IMPLIES_EXEC
 
 
@@ -69,17 +78,17 @@ class Vma:
         self.anon_vma = anon_vma
         self.forked = False  # its anon_vma has ancestors (Linux: vma_is_fork_child)
         self.policy = policy
-        self.shmem = mappable is not None and bool(getattr(mappable, "shmem", False))
         self.name = ""
-        self.reflag(flags)
+        self.shmem = mappable is not None and bool(getattr(mappable, "shmem", False))
+        self.flags = flags
+        self.write_bits = WRITE_BITS[flags & 15]
+        self.read_bits = PROTECTION[flags & 15] if self.shmem else READ_BITS[flags & 15]
 
     def reflag(self, flags: int) -> None:
         """Set `flags`. Pages already delivered are the caller's business."""
         self.flags = flags
-        bits = PROTECTION[flags & 15]
-        self.write_bits = bits | W | D | SOFT_DIRTY | (0 if flags & SHARED else ANON)
-        # A store through a shared file mapping must be noticed (dirty accounting); shmem has nothing to write back.
-        self.read_bits = bits if self.shmem else bits & ~W
+        self.write_bits = WRITE_BITS[flags & 15]
+        self.read_bits = PROTECTION[flags & 15] if self.shmem else READ_BITS[flags & 15]
 
     @property
     def pages(self) -> int:

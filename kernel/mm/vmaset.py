@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from struct import Struct
 
 from kernel.mm.pte import SPECIAL
 from kernel.mm.vma import EXEC, WRITE, Vma
 
 TELL, TOLD = 4, 5  # indices into VmaSet.window, after start, end, PTE bits of a page written to and of the zero page
+_set_window = Struct("=5Q").pack_into
 MAX = 64
 TOP = 1 << 64
 NONE = Vma(0, 0, 0)
@@ -171,8 +173,14 @@ class VmaSet:
         """The highest end ≤ `high` of `length` free bytes at or above `low`, 0 for none; and the place (chunk number,
         index) of the VMA above them, for `insert_at`."""
         chunks = self.chunks
-        c, i = self._place(high - 1)
+        c = bisect_right(self.firsts, high - 1) - 1
         chunk = chunks[c]
+        i = bisect_right(chunk.starts, high - 1)
+        if i and high <= chunk.vmas[i - 1].end:
+            i -= 1
+        elif i == len(chunk.vmas):
+            c, i = c + 1, 0
+            chunk = chunks[c]
         vma = chunk.vmas[i]
         floor = vma.prev.end
         end = vma.start if vma.start < high else high
@@ -300,12 +308,8 @@ class VmaSet:
         FaultTable may do there what kernel/mm/fault.py does. It sets TOLD to TELL when it has filled a page: then
         `fault.settle` owes the VMA its anon_vma."""
         self.recent = self.expected = vma
-        window = self.window
-        window[0] = vma.start
-        window[1] = vma.end
-        window[2] = vma.write_bits if vma.flags & (WRITE | EXEC) == WRITE else 0
-        window[3] = vma.read_bits | SPECIAL
-        window[TELL] = not vma.anon_vma
+        write_bits = vma.write_bits if vma.flags & (WRITE | EXEC) == WRITE else 0
+        _set_window(self.window, 0, vma.start, vma.end, write_bits, vma.read_bits | SPECIAL, not vma.anon_vma)
 
     def forget(self) -> None:
         """Drop what the fault paths remember."""

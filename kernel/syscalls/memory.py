@@ -65,9 +65,9 @@ def brk(task: Task, addr: Addr) -> int:
 def mmap(task: Task, addr: Addr, length: Size, prot: ProtFlags, flags: MapFlags, fd: Fd, offset: XOff) -> int:
     """mmap(2)."""
     mm = task.mm
-    if flags == PRIVATE_ANONYMOUS and not (addr or offset) and prot < 8 and 0 < length <= TASK_SIZE:
-        if mm.map_count <= mm.max_map_count and not mm.def_flags and not mm.read_implies_exec:
-            return mm_map.mmap_anonymous(mm, length + 4095 & ~4095, prot)  # nothing else of this function applies
+    plain = flags == PRIVATE_ANONYMOUS and not (addr or offset) and prot < 8 and 0 < length <= TASK_SIZE
+    if plain and mm.map_count <= mm.max_map_count and not mm.def_flags and not mm.read_implies_exec:
+        return mm_map.mmap_anonymous(mm, length + 4095 & ~4095, prot)  # nothing else of this function applies
     if offset & 4095:
         raise LinuxError(EINVAL, "offset is not page-aligned")
     if flags & Map.ANONYMOUS:

@@ -247,10 +247,12 @@ def _scalar_tracer(entry: Entry, text: Callable[..., str]) -> Callable[..., Outc
             shown, errno = REFUSALS[value]
         else:
             shown = hex(value & M64) if hexadecimal else str(value)
-        system.probes.emit(_exit_event(SyscallExit, (
+        event = _exit_event(SyscallExit, (
             clock.monotonic_ns(), task.tid, nr, name, (a0, a1, a2, a3, a4, a5), text(a0, a1, a2, a3, a4, a5), shown,
             value, errno, why, clock.slept - slept,
-        )))  # fmt: skip
+        ))  # fmt: skip
+        for listener in system.probes.listeners.get(SyscallExit, ()):  # Probes.emit, without its call
+            listener(event)
         return value
 
     return traced
