@@ -53,6 +53,7 @@ def handle_mm_fault(mm: Mm, va: int, access: Access) -> Fault:
     elif not flags & ACCESS:
         return ACCERR
     leaf = mm.page_table.leaves.get(va >> 21)
+    fresh = leaf is None
     if leaf is None:
         leaf = mm.page_table.make_leaf(va)
     index = leaf + (va >> 12 & 511)
@@ -62,7 +63,10 @@ def handle_mm_fault(mm: Mm, va: int, access: Access) -> Fault:
     if entry:
         return _present(mm, vma, va, access, index, entry)
     if vma.mappable is not None:
-        return _file(mm, vma, va, access, index)
+        fault = _file(mm, vma, va, access, index)
+        if fresh and fault is BUS:  # Linux makes the last table when it has the page
+            mm.page_table.free_tables(va, va + 1, va >> 21 << 21, (va >> 21) + 1 << 21)
+        return fault
     if access is WRITE_ACCESS:
         if not vma.anon_vma:
             prepare_anon_vma(mm, vma)
@@ -194,9 +198,11 @@ def _file(mm: Mm, vma: Vma, va: int, access: Access, index: int) -> Fault:
         if mm.probes.wants(PageFault):
             emit(mm, va, access, "file", (mm.words[index] & PFN) >> 12)
         return OK
+    swapped_in = frames.swap.ins
     pfn = vma.mappable.frame(vma.page_index(va), write and not private)
     if pfn is None:
         return BUS
+    major = frames.swap.ins != swapped_in
     if write and private:
         if not vma.anon_vma:
             prepare_anon_vma(mm, vma)
@@ -212,7 +218,7 @@ def _file(mm: Mm, vma: Vma, va: int, access: Access, index: int) -> Fault:
     mm.words[index] = pfn << 12 | (vma.write_bits if write else vma.read_bits)
     if vma.flags & EXEC:
         frames.code.add(pfn)
-    counters[MIN_FLT] += 1
+    counters[MAJ_FLT if major else MIN_FLT] += 1
     if mm.probes.wants(PageFault):
         emit(mm, va, access, kind, pfn)
     return OK

@@ -1,8 +1,8 @@
 """Reclaim: which pages leave RAM when it is full (mm/vmscan.c, as a clock over the real accessed bits).
 
 First what costs nothing: file pages that nobody maps, then lazily freed (MADV_FREE) and clean file pages. Then, as
-long as there is swap, anonymous pages and file pages that must be written back. Never: pages of locked or huge-page
-mappings, shared memory and tmpfs, pages that several own.
+long as there is swap, anonymous and shared memory, and file pages that must be written back. Never: pages of locked or
+huge-page mappings, files of tmpfs and memfds, private pages that several own.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Clock:
         ways = [(spaces[at], hand, TOP), *others, (spaces[at], 0, hand)]
         for mm, low, high in ways:
             for vma in mm.vmas.overlapping(low, high):
-                if vma.flags & UNEVICTABLE or (vma.shmem and not vma.anon_vma):
+                if vma.flags & UNEVICTABLE:
                     continue
                 for va, i, j in list(mm.page_table.leaves_in(max(low, vma.start), min(high, vma.end))):
                     yield mm, vma, va, va + (j - i << 12)
@@ -124,7 +124,7 @@ class Clock:
     def _candidate(self, vma: Vma, entry: int, hard: bool) -> bool:
         """May this page go in this round, if it was not accessed lately?"""
         if not entry & ANON:
-            return isinstance(vma.mappable, Evictable) and (hard or not entry & D)
+            return isinstance(vma.mappable, Evictable) and (hard or not (entry & D or vma.shmem))
         if self.frames.refs[(entry & PFN) >> 12] != 1:
             return False
         return not entry & D or (hard and not self.frames.swap.full)

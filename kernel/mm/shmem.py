@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kernel.mm.vma import LOCKED
+
 if TYPE_CHECKING:
     from kernel.mm.frames import Frames
     from kernel.mm.mm import Mm
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
 class Shmem:
     """`pages` pages of shared memory, made when first touched; keeps kernel.mm.mappable.Mappable.
 
-    Always: `frames_by_index` holds one reference to each frame in it; they are freed when the last mapping goes."""
+    Always: `frames_by_index` holds one reference to each frame in it, `slots` one to each slot of swap, and no page is
+    in both; they are freed when the last mapping goes."""
 
     shmem = True
 
@@ -22,6 +25,7 @@ class Shmem:
         self.pages = pages
         self.accounted = accounted  # its pages count in Committed_AS for as long as it lives
         self.frames_by_index: dict[int, int] = {}
+        self.slots: dict[int, int] = {}
         self.mappings: dict[int, tuple[Mm, Vma]] = {}  # by id(vma)
         self.inode = frames.next_inode
         frames.next_inode += 1
@@ -33,6 +37,10 @@ class Shmem:
             if index >= self.pages:
                 return None
             pfn = self.frames_by_index[index] = self.frames.alloc()
+            if index in self.slots:
+                slot = self.slots.pop(index)
+                self.frames.ram.bytes[pfn << 12 : pfn + 1 << 12] = self.frames.swap.load(slot)
+                self.frames.swap.put(slot)
         self.frames.refs[pfn] += 1
         return pfn
 
@@ -59,13 +67,40 @@ class Shmem:
             self.frames.commit.uncharge(self.pages)
             self.accounted = False
 
-    def punch(self, start: int, end: int) -> None:
-        """Free the pages [start, end): they read zero again (MADV_REMOVE)."""
-        for mm, vma in self.mappings.values():
+    def _unmap(self, start: int, end: int) -> None:
+        for mm, vma in list(self.mappings.values()):
             lo = max(vma.start, vma.start + (start - vma.pgoff << 12))
             hi = min(vma.end, vma.start + (end - vma.pgoff << 12))
             if lo < hi:
                 mm.zap_mapped(lo, hi, private=False)
+
+    # kernel.mm.reclaim.Evictable
+
+    def shrink(self) -> int:
+        """No page can be had again but from swap."""
+        return 0
+
+    def evict(self, index: int, write: bool) -> bool:
+        """Move a page to swap, if `write` (shmem_writeout)."""
+        pfn, swap = self.frames_by_index.get(index), self.frames.swap
+        if pfn is None or not write or swap.full or any(vma.flags & LOCKED for _, vma in self.mappings.values()):
+            return False
+        self._unmap(index, index + 1)
+        if self.frames.refs[pfn] != 1:
+            return False
+        self.slots[index] = swap.store(self.frames.ram.bytes[pfn << 12 : pfn + 1 << 12])
+        self.frames.put(self.frames_by_index.pop(index))
+        return True
+
+    def swapped(self, start: int, end: int) -> int:
+        """How many of the pages [start, end) are in swap (shmem_swap_usage)."""
+        return sum(start <= index < end for index in self.slots)
+
+    def punch(self, start: int, end: int) -> None:
+        """Free the pages [start, end): they read zero again (MADV_REMOVE)."""
+        self._unmap(start, end)
+        for index in [index for index in self.slots if start <= index < end]:
+            self.frames.swap.put(self.slots.pop(index))
         if end - start > len(self.frames_by_index):
             doomed = [index for index in self.frames_by_index if start <= index < end]
         else:

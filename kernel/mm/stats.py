@@ -74,6 +74,7 @@ class VmaStats:
         "shared_dirty",
         "soft_dirty",
         "swap",
+        "swap_shared",
     )  # fmt: skip
     rss: int
     pss_bytes: int
@@ -89,6 +90,7 @@ class VmaStats:
     soft_dirty: int
     hugetlb_private: int
     hugetlb_shared: int
+    swap_shared: int  # of shared memory: counted in Swap, not in SwapPss
 
     def __init__(self) -> None:
         for name in self.__slots__:
@@ -101,6 +103,8 @@ def vma_stats(mm: Mm, vma: Vma) -> VmaStats:
     refs = mm.frames.refs
     if vma.flags & vm.HUGETLB:
         return _hugetlb_stats(mm, vma, stats)
+    if vma.shmem and (swapped := getattr(vma.mappable, "swapped", None)) is not None:
+        stats.swap_shared = swapped(vma.pgoff, vma.pgoff + vma.pages)
     cached = 0 if vma.mappable is None else 1  # the page cache's own reference
     for _, i, j in mm.page_table.leaves_in(vma.start, vma.end):
         for entry in mm.words[i:j].tolist():
@@ -158,7 +162,8 @@ def _count(stats: VmaStats, entry: int, owners: int) -> None:
 # show_smap_vma_flags, in the order of its table
 MNEMONICS = (
     (vm.READ, "rd"), (vm.WRITE, "wr"), (vm.EXEC, "ex"), (vm.SHARED, "sh"), (vm.MAYREAD, "mr"), (vm.MAYWRITE, "mw"),
-    (vm.MAYEXEC, "me"), (vm.MAYSHARE, "ms"), (vm.GROWSDOWN, "gd"), (vm.PFNMAP, "pf"), (vm.LOCKED, "lo"),
+    (vm.MAYEXEC, "me"), (vm.MAYSHARE, "ms"), (vm.GROWSDOWN, "gd"), (vm.PFNMAP, "pf"), (vm.MAYBE_GUARD, "gu"),
+    (vm.LOCKED, "lo"),
     (vm.IO, "io"), (vm.SEQ_READ, "sr"), (vm.RAND_READ, "rr"), (vm.DONTCOPY, "dc"), (vm.DONTEXPAND, "de"),
     (vm.LOCKONFAULT, "lf"), (vm.ACCOUNT, "ac"), (vm.NORESERVE, "nr"), (vm.HUGETLB, "ht"), (vm.SYNC, "sf"),
     (vm.WIPEONFORK, "wf"), (vm.DONTDUMP, "dd"), (vm.SOFTDIRTY, "sd"), (vm.MIXEDMAP, "mm"), (vm.HUGEPAGE, "hg"),

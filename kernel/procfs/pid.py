@@ -65,7 +65,7 @@ def _smaps_fields(stats: VmaStats, locked_bytes: int) -> dict[str, int]:
         "Private_Clean": stats.private_clean * 4, "Private_Dirty": stats.private_dirty * 4,
         "Referenced": stats.referenced * 4, "Anonymous": stats.anonymous * 4, "LazyFree": stats.lazyfree * 4,
         "Shared_Hugetlb": stats.hugetlb_shared * 4, "Private_Hugetlb": stats.hugetlb_private * 4,
-        "Swap": stats.swap * 4, "SwapPss": stats.swap * 4, "Locked": locked_bytes >> 10,
+        "Swap": (stats.swap + stats.swap_shared) * 4, "SwapPss": stats.swap * 4, "Locked": locked_bytes >> 10,
     }  # fmt: skip
     return {name: known.get(name, 0) for name in SMAPS}
 

@@ -22,6 +22,7 @@ from kernel.mm.ram import Ram
 from kernel.mm.reclaim import Clock
 from kernel.mm.remap import mremap
 from kernel.mm.residency import mincore, mlock
+from kernel.mm.shmem import Shmem
 from kernel.probes import Probes
 from kernel.rlimit import Rlimits
 
@@ -193,3 +194,22 @@ def test_a_mounted_file_larger_than_ram_can_be_mapped(tmp_path: Path) -> None:
     guest.sys("munmap", at, size)
     data = (tmp_path / "big").read_bytes()
     assert all(data[n * PAGE + 8 : n * PAGE + 12] == b"new!" for n in range(0, size // PAGE, 3))
+
+
+def test_shared_memory_is_swapped_once_for_all_who_map_it() -> None:
+    mm = small()
+    shared = Shmem(mm.frames, 120, accounted=False)
+    one = mm_map.mmap(mm, 0x10000000, 120 * PAGE, RW, fixed=True, mappable=shared, shared=True)
+    two = mm_map.mmap(mm, 0x20000000, 120 * PAGE, RW, fixed=True, mappable=shared, shared=True)
+    for start in range(0, 120, 40):
+        fill(mm, one + start * PAGE, 40, start + 1)
+        assert holds(mm, two + start * PAGE, 40, start + 1)
+    assert holds(mm, two, 120)
+    assert mm.counters[SWAP] == 0
+    assert shared.swapped(0, 120) == mm.frames.swap.used > 50
+    check_machine(mm.frames, [mm], shared.frames_by_index.values())
+    shared.punch(0, 60)
+    assert mm.copy_from_user(one, 60 * PAGE) == bytes(60 * PAGE)
+    assert holds(mm, one + 60 * PAGE, 60, 61)
+    mm.destroy()
+    assert (mm.frames.used, mm.frames.swap.used) == (1, 0)
