@@ -59,6 +59,13 @@ class Emulator:
         u.check(self.lib.uc_hook_add(*arguments), "hook")
         self._hooks.append((hook, callback))
 
+    def drop_translations(self, start: int, end: int) -> None:
+        """Translate what overlaps [start, end) anew, where its pages are present."""
+        while start < end:  # by page: Unicorn looks up the first one only
+            stop = min(end, (start | 4095) + 1)
+            self.lib.uc_ctl(self.uc, u.CTL_TB_REMOVE, c_uint64(start), c_uint64(stop))
+            start = stop
+
     def error_code(self) -> int:
         """The error code of the exception that just came out. Only where `error_offset` was found."""
         self.lib.uc_context_save(self.uc, self._context)

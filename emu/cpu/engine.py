@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from ctypes import c_size_t, c_uint64
+from ctypes import c_size_t
 from typing import TYPE_CHECKING
 
 from emu import native as accelerator
 from emu.cpu import decode, interrupts, vmcb, walk
 from emu.cpu import libunicorn as u
-from emu.cpu.cpuid import cpuid
+from emu.cpu.answers import Answers
 from emu.cpu.emulator import NOWHERE, the_emulator
-from emu.cpu.fpu import INITIAL, Fpu
 from emu.cpu.hooks import FOREVER, Blocks, PythonBlocks
 from emu.cpu.nativehooks import NativeBlocks
-from emu.cpu.regs import FIXED_FLAGS, INTEGER, USER_FLAGS, Batch
+from emu.cpu.regs import Batch
+from emu.cpu.threadstate import MASK, ThreadState
 from kernel.cpu import Access, FaultTable, Regs, Trap, TrapKind, Traps, Vector
 from kernel.mm.ram import Ram
 
 if TYPE_CHECKING:
     from emu.calls import CallHooks, Listener
 
-MASK = (1 << 64) - 1
 SLICES = (1_000_000, 20_000_000)  # instructions between two looks at the host's signals, twin and native: 5 to 200 ms
 LONGEST_BLOCK = 4096  # instructions: Unicorn ends a block before it is a page long
 FLUSH_EVERY = 100_000_000  # instructions between two flushes of the TLB, at the end of a slice
@@ -30,7 +29,7 @@ _READ, _WRITE, _FETCH = Access.READ, Access.WRITE, Access.FETCH
 _SYSCALL, _DEADLINE, _SLICE = Trap(TrapKind.SYSCALL), Trap(TrapKind.DEADLINE), Trap(TrapKind.SLICE)
 
 
-class UnicornCpu:
+class UnicornCpu(ThreadState):
     """One CPU over `ram`. Of several in one process the newest runs; it takes the Uc over from the one before it.
 
     Always holds outside `run`: the count of instructions is exact, RIP is where the guest goes on.
@@ -44,17 +43,13 @@ class UnicornCpu:
         lib, uc = emulator.lib, emulator.uc
         self._uc, self._words, self._memory = uc, ram.words, ram.bytes
         self._emu_start, self._emu_stop, self._ctl = lib.uc_emu_start, lib.uc_emu_stop, lib.uc_ctl
-        self._slice_insns = slice_insns
         self.tsc_offset: int | Callable[[], int] = 0
-        self._integer = Batch(lib, uc, INTEGER)
+        super().__init__(emulator)
         self._entry = Batch(lib, uc, (u.RAX, u.RDI, u.RSI, u.RDX, u.R10, u.R8, u.R9, u.RIP, u.RFLAGS))
         self._rax = Batch(lib, uc, (u.RAX,))
         self._clobbered = Batch(lib, uc, (u.RCX, u.R11))
         self._rip = Batch(lib, uc, (u.RIP,))
         self._cr3 = Batch(lib, uc, (u.CR3,))
-        self._fs_base, self._gs_base = Batch(lib, uc, (u.FS_BASE,)), Batch(lib, uc, (u.GS_BASE,))
-        self._abcd = Batch(lib, uc, (u.RAX, u.RBX, u.RCX, u.RDX))
-        self._fpu = Fpu(lib, uc)
         self._traps: Traps | None = None
         self._trap: Trap | None = None
         self._error: BaseException | None = None
@@ -69,6 +64,8 @@ class UnicornCpu:
         self._blocks: Blocks
         self._native: NativeBlocks | None = None
         self._install(ram, native)
+        slice_insns = SLICES[self._native is not None] if slice_insns is None else slice_insns
+        self._slice_insns = max(slice_insns, LONGEST_BLOCK)  # so that each slice gets somewhere
         self._start()
 
     def _install(self, ram: Ram, native: bool | None) -> None:
@@ -91,17 +88,12 @@ class UnicornCpu:
             hook(u.HOOK_EDGE, twin.edge_callback)
             hook(u.HOOK_INTR, u.InterruptCallback(self._on_interrupt))
             hook(u.HOOK_INSN, u.SyscallCallback(self._on_syscall), u.INS_SYSCALL)
-        hook(u.HOOK_INSN, u.InsnCallback(self._on_cpuid), u.INS_CPUID)
-        hook(u.HOOK_INSN, u.InsnCallback(self._on_rdtsc), u.INS_RDTSC)
-        hook(u.HOOK_INSN, u.InsnCallback(self._on_rdtscp), u.INS_RDTSCP)
+        self._answers = Answers(self._emulator, self._time_stamp, self._fail)
 
     def _start(self) -> None:
         """The state at boot: all registers zero, floating point as Linux starts a program."""
-        self.write_regs(Regs())
-        self.write_fpu(INITIAL)
-        self.write_fs_base(0)
-        self.write_gs_base(0)
         self._blocks.reset()
+        self.clear()
 
     def trace_calls(self, listener: Listener, stack_depth: int = 0, capacity: int = 1 << 12) -> CallHooks:
         """Hook entry and return of the functions that the CallHooks are given. `stack_depth` frames of each call stack
@@ -119,8 +111,7 @@ class UnicornCpu:
             raise RuntimeError("this CPU was superseded by a newer UnicornCpu of the same process")
         self._traps = traps
         goal = FOREVER if until is None else until
-        slice_insns = SLICES[self._native is not None] if self._slice_insns is None else self._slice_insns
-        slice_end = self._blocks.total + max(slice_insns, LONGEST_BLOCK)  # so that each slice gets somewhere
+        slice_end = self._blocks.total + self._slice_insns
         while True:
             self._refresh()
             if self._blocks.total >= goal:
@@ -177,7 +168,7 @@ class UnicornCpu:
         self._plan, self._plan_code = plan, code
         self._blocks.limit = -1
         first, end = plan[0], plan[-1]
-        self._remove_translations(first, end)
+        self._emulator.drop_translations(first, end)
         try:
             trap = self._emulate(first, end)
             if trap is None and self._plan and self._rip.read()[0] == end:
@@ -186,13 +177,7 @@ class UnicornCpu:
             return trap
         finally:
             self._plan = []
-            self._remove_translations(first, end)
-
-    def _remove_translations(self, start: int, end: int) -> None:
-        while start < end:  # by page: Unicorn looks up the first one only
-            stop = min(end, (start | 4095) + 1)
-            self._ctl(self._uc, u.CTL_TB_REMOVE, c_uint64(start), c_uint64(stop))
-            start = stop
+            self._emulator.drop_translations(first, end)
 
     def _settle_fetch(self, trap: Trap) -> Trap:
         """Unicorn fetches a whole block before it runs any of it: a refused fetch of the next page comes too early.
@@ -356,32 +341,10 @@ class UnicornCpu:
             self._new_regs = regs
         return Trap(TrapKind.EXCEPTION, meaning.vector, 0, Access.READ, meaning.error)
 
-    def _on_cpuid(self, _uc: int, _data: int) -> int:
-        try:
-            values = self._abcd.read()
-            values[:] = list(cpuid(values[0] & 0xFFFF_FFFF, values[2] & 0xFFFF_FFFF))
-            self._abcd.write()
-        except BaseException as error:
-            self._fail(error)
-        return 1
-
-    def _on_rdtsc(self, _uc: int, _data: int) -> int:
-        try:
-            rip = self._rip.read()[0]
-            now = self._blocks.total + self._plan.index(rip) if self._plan else self._blocks.here(rip)
-            now += self.tsc_offset if isinstance(self.tsc_offset, int) else self.tsc_offset()
-            values = self._abcd.read()
-            values[0], values[3] = now & 0xFFFF_FFFF, now >> 32 & 0xFFFF_FFFF
-            self._abcd.write()
-        except BaseException as error:
-            self._fail(error)
-        return 1
-
-    def _on_rdtscp(self, uc: int, data: int) -> int:
-        self._on_rdtsc(uc, data)
-        self._abcd.values[2] = 0  # TSC_AUX: node 0, CPU 0
-        self._abcd.write()
-        return 1
+    def _time_stamp(self, rip: int) -> int:
+        """What RDTSC at `rip` reads: instructions retired, and slept time."""
+        now = self._blocks.total + self._plan.index(rip) if self._plan else self._blocks.here(rip)
+        return now + (self.tsc_offset if isinstance(self.tsc_offset, int) else self.tsc_offset())
 
     # --- the kernel's side ------------------------------------------------------------------------------------------
 
@@ -389,7 +352,7 @@ class UnicornCpu:
         """All integer registers. Inside a syscall: as a signal handler would see them, RIP after the instruction."""
         if self._new_regs is not None:
             return self._new_regs
-        regs = Regs(*self._integer.read())
+        regs = super().read_regs()
         if self._blocks.next_rip:
             regs.rip = self._blocks.next_rip
         return regs
@@ -398,35 +361,8 @@ class UnicornCpu:
         """Set them. Inside a syscall they take effect when the CPU has stopped. RFLAGS: what a user may set."""
         if self._blocks.next_rip:
             self._new_regs = regs
-            return
-        self._integer.values[:] = [
-            regs.rax, regs.rbx, regs.rcx, regs.rdx, regs.rsi, regs.rdi, regs.rbp, regs.rsp,
-            regs.r8, regs.r9, regs.r10, regs.r11, regs.r12, regs.r13, regs.r14, regs.r15,
-            regs.rip, regs.rflags & USER_FLAGS | FIXED_FLAGS,
-        ]  # fmt: skip
-        self._integer.write()
-
-    def read_fpu(self) -> bytes:
-        """The FXSAVE64 image, 512 bytes."""
-        return self._fpu.read()
-
-    def write_fpu(self, image: bytes) -> None:
-        """Set it from 512 bytes. Raises ValueError for another length."""
-        self._fpu.write(image)
-
-    def read_fs_base(self) -> int:
-        return int(self._fs_base.read()[0])
-
-    def write_fs_base(self, value: int) -> None:
-        self._fs_base.values[0] = value & MASK
-        self._fs_base.write()
-
-    def read_gs_base(self) -> int:
-        return int(self._gs_base.read()[0])
-
-    def write_gs_base(self, value: int) -> None:
-        self._gs_base.values[0] = value & MASK
-        self._gs_base.write()
+        else:
+            super().write_regs(regs)
 
     def load_cr3(self, pa: int) -> None:
         """Switch the address space. The same addresses may hold other code now."""
