@@ -37,8 +37,8 @@ class NumaFrames(Frames):
         total = ram.size >> 12
         self.nodes = nodes
         self.edges = [total * n // nodes for n in range(nodes + 1)]
-        self.bumps = [max(edge, LOW >> 12) for edge in self.edges[:-1]]
         self.limits = self.edges[1:]
+        self.bumps = [min(max(self.edges[node], LOW >> 12), self.limits[node]) for node in range(nodes)]
         self.pools = [array("I") for _ in range(nodes)]
         super().__init__(ram, overcommit, swap_pages)
         self.counters[BUMP] = self.counters[LIMIT]

@@ -169,6 +169,12 @@ def test_bound_memory_is_swapped_within_its_node() -> None:
     assert mm.frames.used == 1
 
 
+def test_nodes_may_be_smaller_than_what_the_cpu_keeps() -> None:
+    frames = NumaFrames(Ram(4 << 20), nodes=8)
+    assert [frames.free_on(node) for node in range(8)] == [0, 0, 127, 128, 128, 128, 128, 128]
+    assert frames.used == 1
+
+
 def test_one_node_is_served_without_all_this() -> None:
     assert type(Files().kernel.system.frames) is Frames
     assert type(Files(nodes=2).kernel.system.frames) is NumaFrames
