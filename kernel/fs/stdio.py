@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.abi.errno import EIO, ENOTTY, Errno, LinuxError
-from kernel.abi.fcntl import FIONREAD, S_IFCHR, S_IFIFO, TCGETS, TIOCGPGRP, TIOCGWINSZ, Open, Poll
+from kernel.abi.errno import EINVAL, EIO, ENOTTY, ESRCH, Errno, LinuxError
+from kernel.abi.fcntl import FIONREAD, S_IFCHR, S_IFIFO, TCGETS, TIOCGPGRP, TIOCGWINSZ, TIOCSPGRP, Open, Poll
 from kernel.abi.limits import PAGE_SIZE
 from kernel.abi.structs import Termios, Winsize
 from kernel.fs.chardev import makedev
@@ -129,8 +129,14 @@ class StdFile(PipeLike):
             task.mm.copy_to_user(arg, Winsize(rows, columns, 0, 0).pack())
         elif cmd == TIOCGPGRP:
             task.mm.copy_to_user(arg, task.process.pgid.to_bytes(4, "little"))
+        elif cmd == TIOCSPGRP:
+            pgid = int.from_bytes(task.mm.copy_from_user(arg, 4), "little", signed=True)
+            if pgid < 0:
+                raise LinuxError(EINVAL, "a process group's number is not negative")
+            if pgid != task.process.pgid:  # the one there is, and it is in the foreground always
+                raise LinuxError(ESRCH, f"there is no process group {pgid}")
         else:
-            raise LinuxError(ENOTTY, "of a terminal only TCGETS, TIOCGWINSZ and TIOCGPGRP are modelled")
+            raise LinuxError(ENOTTY, "of a terminal only TCGETS, TIOCGWINSZ, TIOCGPGRP and TIOCSPGRP are modelled")
         return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -215,3 +216,48 @@ def test_what_is_not_implemented_is_told_where_the_trace_does_not(options: tuple
 
 def test_a_whole_trace_tells_it_by_itself(probing: Path) -> None:
     assert b"not implemented and answered" not in heapscope(probing).stderr
+
+
+def _on_a_terminal(words: list[str], *typed: tuple[bytes, bytes]) -> tuple[int, bytes]:
+    """Run `words` on a terminal of its own. `typed`: (what must have been printed, keys), one after the other."""
+    keys = list(typed)
+    pid, fd = pty.fork()
+    if not pid:
+        os.chdir(ROOT)
+        os.execv(sys.executable, [sys.executable, "-m", "emu", "run", *words])
+    printed = b""
+    while True:
+        try:
+            more = os.read(fd, 65536)
+        except OSError:  # EIO: the other side has gone
+            break
+        printed += more
+        if keys and keys[0][0] in printed:
+            os.write(fd, keys.pop(0)[1])
+    os.close(fd)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), printed
+
+
+def test_a_shell_on_a_terminal_takes_commands() -> None:
+    shells = (b"built-in commands.", [program("busybox", "busybox-static"), "sh"]), (b"$ ", [program("bash-static")])
+    for greeting, shell in shells:
+        code, printed = _on_a_terminal(["-q", "--interactive", *shell], (greeting, b"exit $((40 + 2))\n"))
+        assert code == 42, printed
+
+
+def test_ctrl_c_on_a_terminal_is_the_guests() -> None:
+    cat = ["-e", "trace=read,execve", program("busybox", "busybox-static"), "cat"]
+    code, printed = _on_a_terminal(cat, (b"execve(", b"x\n"), (b'read(0, "x', b"\x03"))
+    assert code == 128 + signal.SIGINT
+    assert b"--- SIGINT {si_signo=SIGINT, si_code=SI_KERNEL} ---" in printed
+    assert b"+++ killed by SIGINT +++" in printed
+
+
+@pytest.mark.parametrize(("variable", "coloured"), [("NO_COLOR=1", False), ("TERM=dumb", False), ("TERM=xterm", True)])
+def test_colour_is_for_terminals_that_want_it(
+    variable: str, coloured: bool, hello: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(*variable.split("="))
+    assert (b"\x1b[" in _on_a_terminal([hello])[1]) == coloured
