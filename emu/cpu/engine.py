@@ -56,7 +56,7 @@ class UnicornCpu(ThreadState):
         self._new_regs: Regs | None = None  # set by write_regs inside a syscall, applied when the CPU has stopped
         self._stop_asked = False
         self._flush_at = FLUSH_EVERY
-        self._stale = self._stale_tlb = self._stale_code = False
+        self._stale_code = False
         self._edge: tuple[int, int] | None = None  # the block at which the limit stopped the CPU
         self._plan: list[int] = []  # on the way to an exact count: instructions to execute, and where to stop
         self._plan_code = b""  # their bytes
@@ -75,7 +75,7 @@ class UnicornCpu(ThreadState):
             raise RuntimeError("the native hooks were asked for, and are not there")
         if library is not None:
             self._native = blocks = NativeBlocks(
-                library, self._emulator, ram, self._on_limit, self._on_native_interrupt, self._on_native_syscall
+                library, self._emulator, ram, self._on_limit, self._on_native_interrupt, self._syscall
             )
             self._blocks = blocks
             hook(u.HOOK_BLOCK, blocks.block_callback, data=blocks.user_data)
@@ -261,32 +261,31 @@ class UnicornCpu(ThreadState):
         blocks.next_rip = start + size if size else rip + 2
         self._clobbered.values[:] = [blocks.next_rip, flags]
         self._clobbered.write()
+        blocks.kept_rax = False
         result = self._syscall(nr, a0, a1, a2, a3, a4, a5)
-        if result is not None:
+        if not blocks.kept_rax:
             self._rax.values[0] = result & MASK
             self._rax.write()
         blocks.next_rip = 0
+        self._refresh()
 
-    def _on_native_syscall(self, nr: int, a0: int, a1: int, a2: int, a3: int, a4: int, a5: int) -> int:
-        result = self._syscall(nr, a0, a1, a2, a3, a4, a5)
-        if result is None:
-            assert self._native is not None
-            self._native.keep_rax()
-            return 0
-        return result
-
-    def _syscall(self, nr: int, a0: int, a1: int, a2: int, a3: int, a4: int, a5: int) -> int | None:
+    def _syscall(self, nr: int, a0: int, a1: int, a2: int, a3: int, a4: int, a5: int) -> int:
+        """The value for rax, unless that is to be kept."""
         try:
             assert self._traps is not None
             result = self._traps.syscall(nr, a0, a1, a2, a3, a4, a5)
-            if result is None or self._stop_asked:
-                self._leave(_SYSCALL)
-            if self._stale:
+            if self._stale_code:
                 self._refresh()
-            return result
+            if result is not None and not self._stop_asked:
+                return result
+            self._leave(_SYSCALL)
         except BaseException as error:
             self._fail(error)
-            return None
+            result = None
+        if result is None:
+            self._blocks.keep_rax()
+            return 0
+        return result
 
     def _on_interrupt(self, _uc: int, number: int, _data: int) -> None:
         """The Python twin of hs_on_interrupt."""
@@ -299,6 +298,7 @@ class UnicornCpu(ThreadState):
             self._fail(held)
             return
         self._on_native_interrupt(number, rip, va, error)
+        self._refresh()
 
     def _on_native_interrupt(self, number: int, rip: int, va: int, error: int) -> None:
         """The CPU came out before the instruction at `rip` ran; the count is settled, but on a plan."""
@@ -316,7 +316,7 @@ class UnicornCpu(ThreadState):
                 self._leave(Trap(TrapKind.FAULT, Vector.PF, va, how, error))
             elif self._stop_asked:
                 self._leave(_SYSCALL)
-            if self._stale:
+            if self._stale_code:
                 self._refresh()
         except BaseException as held:
             self._fail(held)
@@ -378,16 +378,14 @@ class UnicornCpu(ThreadState):
 
     def flush_tlb(self) -> None:
         """Before the guest goes on, the TLB will be empty."""
-        self._stale_tlb = self._stale = True
+        self._blocks.flush_tlb()
 
     def invalidate_code(self) -> None:
         """Before the guest goes on, all translated code will be dropped."""
-        self._stale_code = self._stale = True
+        self._stale_code = True
 
     def _refresh(self) -> None:
-        self._stale = False
-        if self._stale_tlb:
-            self._stale_tlb = False
+        if self._blocks.take_stale_tlb():
             self._ctl(self._uc, u.CTL_TLB_FLUSH)
         if self._stale_code:
             self._stale_code = False

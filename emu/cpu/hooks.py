@@ -27,6 +27,15 @@ class Blocks(Protocol):
     def next_rip(self) -> int:
         """Inside a syscall: the address after it; 0 elsewhere."""
 
+    def keep_rax(self) -> None:
+        """The syscall under way has no value: leave rax as it is."""
+
+    def flush_tlb(self) -> None:
+        """Before the guest goes on, the TLB will be empty."""
+
+    def take_stale_tlb(self) -> bool:
+        """Is it to be flushed? Whoever asks does it."""
+
     def settle(self, rip: int) -> int:
         """The block was left at `rip`, before that instruction ran: take the rest back; the new total."""
 
@@ -57,6 +66,7 @@ class PythonBlocks:
         self._read_code, self._on_limit = read_code, on_limit
         self._counts: dict[int, tuple[int, int, bool]] = {}  # by address: size, instructions, one of them is absent
         self.next_rip = 0
+        self.kept_rax = self.stale_tlb = False
         self.watched: set[int] = set()  # where a traced function is entered or left (emu/cpu/pythoncalls.py)
         self.reached: Callable[[int], None] = lambda _address: None
         self.syscalls = self.cr3 = 0
@@ -69,6 +79,16 @@ class PythonBlocks:
         self.total, self.limit = 0, FOREVER
         self.block = (0, 0)  # address and size of the last counted block; size 0: none
         self._count = 0
+
+    def keep_rax(self) -> None:
+        self.kept_rax = True
+
+    def flush_tlb(self) -> None:
+        self.stale_tlb = True
+
+    def take_stale_tlb(self) -> bool:
+        stale, self.stale_tlb = self.stale_tlb, False
+        return stale
 
     def dropped(self) -> None:
         self._counts.clear()

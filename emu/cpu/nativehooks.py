@@ -14,7 +14,7 @@ from emu.cpu.hooks import FOREVER
 from kernel.cpu import FaultTable
 from kernel.mm.ram import Ram
 
-LEFT, LIMIT, NEXT_RIP, KEEP_RAX, USED = 0, 3, 4, 5, 9  # fields of State, as indices of 64-bit words
+LEFT, LIMIT, NEXT_RIP, KEEP_RAX, STALE_TLB, USED = 0, 3, 4, 5, 6, 10  # fields of State, as indices of 64-bit words
 FIRST_FLUSH = 128  # page faults before the first flush of the TLB, which starts with 256 entries
 
 
@@ -99,6 +99,14 @@ class NativeBlocks:
     def keep_rax(self) -> None:
         """The syscall under way has no value: leave rax as it is."""
         self._words[KEEP_RAX] = 1
+
+    def flush_tlb(self) -> None:
+        self._words[STALE_TLB] = 1
+
+    def take_stale_tlb(self) -> bool:
+        stale = bool(self._words[STALE_TLB])
+        self._words[STALE_TLB] = 0
+        return stale
 
     def reset(self) -> None:
         self._words[LIMIT] = self._words[LEFT] = FOREVER

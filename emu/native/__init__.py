@@ -38,6 +38,7 @@ class State(ctypes.Structure):
         ("limit", c_int64),
         ("next_rip", c_uint64),
         ("keep_rax", c_uint64),
+        ("stale_tlb", c_uint64),
         ("generation", c_uint64),
         ("blocks", c_void_p),
         ("map", c_void_p),

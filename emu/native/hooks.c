@@ -480,6 +480,14 @@ static int fault_here(uint64_t va, uint32_t error)
     return 1;
 }
 
+static void flush_stale_tlb(void *uc)
+{
+    if (S->stale_tlb) {
+        S->stale_tlb = 0;
+        S->ctl(uc, CTL_TLB_FLUSH);
+    }
+}
+
 EXPORT void hs_on_interrupt(void *uc, uint32_t number, void *data)
 {
     (void)data;
@@ -502,6 +510,7 @@ EXPORT void hs_on_interrupt(void *uc, uint32_t number, void *data)
             return;
     }
     S->on_interrupt(number, rip, va, error);
+    flush_stale_tlb(uc);
 }
 
 /* --- syscalls ---------------------------------------------------------------------------------------------------- */
@@ -526,4 +535,5 @@ EXPORT void hs_on_syscall(void *uc, void *data)
         S->reg_write_batch(uc, result, one, 1);
     }
     S->next_rip = 0;
+    flush_stale_tlb(uc);
 }

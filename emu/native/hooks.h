@@ -36,6 +36,7 @@ typedef struct {
     int64_t limit;
     uint64_t next_rip; /* inside a syscall: the address after it */
     uint64_t keep_rax; /* set by on_syscall: the call has no value */
+    uint64_t stale_tlb; /* to be flushed before the guest goes on */
     uint64_t generation;
     hs_block *blocks;
     uint32_t *map;          /* indices of blocks, by address */
