@@ -11,7 +11,6 @@ from kernel.abi.fcntl import Seal
 from kernel.abi.limits import RLIMIT_MEMLOCK, TASK_SIZE, U64
 from kernel.abi.memargs import NewAddr, PkeyRights
 from kernel.abi.mman import (
-    MAP_HUGE_MASK,
     MAP_HUGE_SHIFT,
     MAP_TYPE,
     MadvChoice,
@@ -28,12 +27,12 @@ from kernel.mm import vma as vm
 from kernel.mm.advise import checked_end, do_madvise
 from kernel.mm.brk import brk as move_brk
 from kernel.mm.fault import populate
-from kernel.mm.hugetlb import HugeFile
-from kernel.mm.place import get_huge_area, get_unmapped_area, round_hint_to_min
+from kernel.mm.place import get_unmapped_area, round_hint_to_min
 from kernel.mm.protect import mprotect as change_protection
 from kernel.mm.remap import mremap as move_mapping
 from kernel.mm.residency import mseal as seal
 from kernel.mm.shmem import Shmem
+from kernel.syscalls.hugepages import map_huge_pages
 from kernel.syscalls.table import Hexadecimal, syscall
 
 if TYPE_CHECKING:
@@ -49,7 +48,6 @@ LEGACY_MAP_MASK = (
     | Map._32BIT | Map.ABOVE4G | 21 << MAP_HUGE_SHIFT | 30 << MAP_HUGE_SHIFT
 )  # fmt: skip
 PRIVATE_ANONYMOUS = Map.PRIVATE | Map.ANONYMOUS
-HUGE_SIZES = {0: 21, 21: 21, 30: 30}  # MAP_HUGE_ field → log2 of a size that x86-64 has; 0 is the default size
 
 
 @syscall(result=Hexadecimal)
@@ -72,7 +70,7 @@ def mmap(task: Task, addr: Addr, length: Size, prot: ProtFlags, flags: MapFlags,
         raise LinuxError(EINVAL, "offset is not page-aligned")
     if flags & Map.ANONYMOUS:
         if flags & Map.HUGETLB:
-            return _huge_pages(task, addr, length, prot, flags, offset)
+            return map_huge_pages(task, addr, length, prot, flags, offset)
         file: File | None = None
     else:
         file = task.files.get(fd)
@@ -195,47 +193,6 @@ def _shared_memory(mm: Mm, pages: int, vm_flags: int) -> Shmem:
     if accounted:
         mm.commit.charge(pages, mm.privileged, mm.total_vm)
     return Shmem(mm.frames, pages, accounted)
-
-
-def _huge_pages(task: Task, addr: int, length: int, prot: int, flags: int, offset: int) -> int:
-    """mmap with MAP_HUGETLB and MAP_ANONYMOUS: a file of its own, as hugetlb_file_setup makes it."""
-    mm = task.mm
-    log2 = HUGE_SIZES.get(flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK)
-    if log2 is None:
-        raise LinuxError(EINVAL, f"there are no huge pages of 2^{flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK} bytes")
-    if not length:
-        raise LinuxError(EINVAL, "length is 0")
-    size = -(-length // (1 << log2)) << log2
-    if flags & Map.FIXED_NOREPLACE:
-        flags |= Map.FIXED
-    if size > TASK_SIZE:
-        raise LinuxError(ENOMEM, "length exceeds the address space")
-    start = get_huge_area(mm, round_hint_to_min(mm, addr), size, fixed=bool(flags & Map.FIXED))
-    if flags & Map.FIXED_NOREPLACE and mm.vmas.overlapping(start, start + size):
-        raise LinuxError(EEXIST, "MAP_FIXED_NOREPLACE, but something is mapped there")
-    kind = flags & MAP_TYPE
-    if kind not in (Map.PRIVATE, Map.SHARED, Map.SHARED_VALIDATE):
-        raise LinuxError(EINVAL, "neither MAP_SHARED nor MAP_PRIVATE (or both)")
-    shared = kind != Map.PRIVATE
-    pgoff = offset >> 12
-    if pgoff & 511:
-        raise LinuxError(EINVAL, "offset is not aligned to a huge page")
-    if log2 != 21:
-        raise LinuxError(ENOMEM, f"no free huge pages of {1 << log2 - 20} MiB")
-    vm_flags = prot & 7 | vm.MAY | vm.HUGETLB | vm.DONTEXPAND | mm.def_flags
-    if shared:
-        vm_flags |= vm.SHARED | vm.MAYSHARE
-    if flags & Map.NORESERVE:
-        vm_flags |= vm.NORESERVE
-    file = HugeFile(task.system.frames.huge, pgoff >> 9, size >> 21, shared, not flags & Map.NORESERVE)
-    try:
-        mm_map.mmap_region(mm, start, start + size, vm_flags & ~(vm.LOCKED | vm.LOCKONFAULT), file, pgoff, file)
-    except LinuxError:
-        file.pool.reserved -= len(file.promised)
-        raise
-    if vm_flags & vm.LOCKED or flags & Map.LOCKED or flags & (Map.POPULATE | Map.NONBLOCK) == Map.POPULATE:
-        populate(mm, start, start + size)
-    return start
 
 
 @syscall

@@ -1,0 +1,60 @@
+"""mmap of huge pages: what MAP_HUGETLB asks, in Linux's order of checks (fs/hugetlbfs/inode.c, mm/mmap.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kernel.abi.errno import EEXIST, EINVAL, ENOMEM, LinuxError
+from kernel.abi.limits import TASK_SIZE
+from kernel.abi.mman import MAP_HUGE_MASK, MAP_HUGE_SHIFT, MAP_TYPE, Map
+from kernel.mm import map as mm_map
+from kernel.mm import vma as vm
+from kernel.mm.fault import populate
+from kernel.mm.hugetlb import HugeFile
+from kernel.mm.place import get_huge_area, round_hint_to_min
+
+if TYPE_CHECKING:
+    from kernel.task.task import Task
+
+HUGE_SIZES = {0: 21, 21: 21, 30: 30}  # MAP_HUGE_ field → log2 of a size that x86-64 has; 0 is the default size
+
+
+def map_huge_pages(task: Task, addr: int, length: int, prot: int, flags: int, offset: int) -> int:
+    """mmap with MAP_HUGETLB and MAP_ANONYMOUS: a file of its own, as hugetlb_file_setup makes it."""
+    mm = task.mm
+    log2 = HUGE_SIZES.get(flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK)
+    if log2 is None:
+        raise LinuxError(EINVAL, f"there are no huge pages of 2^{flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK} bytes")
+    if not length:
+        raise LinuxError(EINVAL, "length is 0")
+    size = -(-length // (1 << log2)) << log2
+    if flags & Map.FIXED_NOREPLACE:
+        flags |= Map.FIXED
+    if size > TASK_SIZE:
+        raise LinuxError(ENOMEM, "length exceeds the address space")
+    start = get_huge_area(mm, round_hint_to_min(mm, addr), size, fixed=bool(flags & Map.FIXED))
+    if flags & Map.FIXED_NOREPLACE and mm.vmas.overlapping(start, start + size):
+        raise LinuxError(EEXIST, "MAP_FIXED_NOREPLACE, but something is mapped there")
+    kind = flags & MAP_TYPE
+    if kind not in (Map.PRIVATE, Map.SHARED, Map.SHARED_VALIDATE):
+        raise LinuxError(EINVAL, "neither MAP_SHARED nor MAP_PRIVATE (or both)")
+    shared = kind != Map.PRIVATE
+    pgoff = offset >> 12
+    if pgoff & 511:
+        raise LinuxError(EINVAL, "offset is not aligned to a huge page")
+    if log2 != 21:
+        raise LinuxError(ENOMEM, f"no free huge pages of {1 << log2 - 20} MiB")
+    vm_flags = prot & 7 | vm.MAY | vm.HUGETLB | vm.DONTEXPAND | mm.def_flags
+    if shared:
+        vm_flags |= vm.SHARED | vm.MAYSHARE
+    if flags & Map.NORESERVE:
+        vm_flags |= vm.NORESERVE
+    file = HugeFile(task.system.frames.huge, pgoff >> 9, size >> 21, shared, not flags & Map.NORESERVE)
+    try:
+        mm_map.mmap_region(mm, start, start + size, vm_flags & ~(vm.LOCKED | vm.LOCKONFAULT), file, pgoff, file)
+    except LinuxError:
+        file.pool.reserved -= len(file.promised)
+        raise
+    if vm_flags & vm.LOCKED or flags & Map.LOCKED or flags & (Map.POPULATE | Map.NONBLOCK) == Map.POPULATE:
+        populate(mm, start, start + size)
+    return start
