@@ -205,6 +205,7 @@ class Kernel:
         if value is not None and not isinstance(value, int):
             try:
                 value = self._sleep(task, value)
+                self.cpu.stop()  # time went on without instructions: a timer's deadline is nearer
             except OutOfMemory:
                 self._abandon(task)
                 return None

@@ -69,3 +69,25 @@ def test_the_c_hooks_and_their_python_twins_give_equal_runs() -> None:
         path = elf(name)
         native, twin = (emulated(path, argv, traced=True, native=choice) for choice in (None, False))
         assert native == twin
+
+
+def test_a_timer_fires_at_its_instruction_however_long_a_slice_is(tmp_path: Path) -> None:
+    """Armed by a syscall, and again after a sleep: no other reason to stop the CPU comes near."""
+    source = tmp_path / "tick.c"
+    source.write_text(
+        "#include <signal.h>\n#include <stdlib.h>\n#include <sys/time.h>\n#include <time.h>\n"
+        "static volatile long n;\nstatic void ring(int sig) { (void)sig; _Exit(n > 200 && n < 1100 ? 0 : 1); }\n"
+        "int main(int argc, char **argv) {\n    (void)argv;\n"
+        "    struct itimerval t = {{0, 0}, {0, argc > 1 ? 5000 : 1000}};\n    struct timespec s = {0, 4000000};\n"
+        "    signal(SIGALRM, ring);\n    setitimer(ITIMER_REAL, &t, NULL);\n    if (argc > 1) nanosleep(&s, NULL);\n"
+        "    for (n = 0; n < 100000; n++)\n"
+        "        for (int i = 0; i < 500; i++) __asm__ volatile(\"dec %%eax\" ::: \"rax\");\n"
+        "    return 2;\n}\n"
+    )
+    program = tmp_path / "tick"
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", "x86_64-linux-musl", "-O1"]
+    subprocess.run([*compiler, "-o", program, source], check=True)
+    for argv in ((), ("sleep",)):
+        native, twin = (emulated(str(program), argv, traced=True, native=choice) for choice in (None, False))
+        assert native == twin
+        assert native.status == 0, argv

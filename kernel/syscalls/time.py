@@ -207,6 +207,7 @@ def alarm(task: Task, seconds: UInt) -> int:
     clock, process = task.system.clock, task.process
     left = timer.remaining(clock, timer.REAL, process.itimers[timer.REAL])
     timer.arm(process, clock, timer.REAL, seconds * NSEC, 0)
+    task.system.cpu.stop()  # it runs on with the new deadline
     whole, rest = divmod(left, NSEC)
     return whole + 1 if (not whole and rest) or rest >= NSEC // 2 else whole
 
@@ -240,6 +241,7 @@ def setitimer(task: Task, which: ItimerChoice, value: In[Itimerval], ovalue: Out
         raise LinuxError(EINVAL, "there are three timers: ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF")
     old = _itimerval(task, which)
     timer.arm(task.process, task.system.clock, which, first, interval)
+    task.system.cpu.stop()  # it runs on with the new deadline
     if ovalue:
         task.mm.copy_to_user(ovalue, old.pack())
     return 0
