@@ -24,6 +24,7 @@ from kernel.mm.vma import (
     HUGETLB,
     IO,
     LOCKED,
+    MAYBE_GUARD,
     MAYSHARE,
     MAYWRITE,
     MERGEABLE,
@@ -283,6 +284,8 @@ def guard_install(mm: Mm, vma: Vma, start: int, end: int) -> None:
     """MADV_GUARD_INSTALL: pages that fault, without a VMA of their own. What was there is lost."""
     if vma.flags & (VM_SPECIAL | HUGETLB | LOCKED):
         raise LinuxError(EINVAL, "guard pages are not for locked memory (or a device's)")
+    if not vma.flags & MAYBE_GUARD:
+        mm.vmas.reflag(vma, vma.flags | MAYBE_GUARD)
     if not vma.anon_vma and not vma.flags & SHARED:
         prepare_anon_vma(mm, vma)
     mm.update_hiwater()

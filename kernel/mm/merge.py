@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel.abi.errno import EINVAL, ENOMEM, LinuxError
-from kernel.mm.vma import HUGETLB, SOFTDIRTY, SPECIAL, Vma
+from kernel.mm.vma import HUGETLB, SPECIAL, STICKY, Vma
 
 if TYPE_CHECKING:
     from kernel.mm.mappable import Mappable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def _alike(vma: Vma, flags: int, file: object, policy: Policy | None) -> bool:
     """is_mergeable_vma."""
-    return not (vma.flags ^ flags) & ~SOFTDIRTY and vma.file is file and vma.policy == policy
+    return not (vma.flags ^ flags) & ~STICKY and vma.file is file and vma.policy == policy
 
 
 def _families(target: Vma, anon_vma: int, forked: bool) -> bool:
@@ -60,15 +60,24 @@ def merge_new(
             _adopt(prev, after.anon_vma, after.forked)
             mm.drop(after)
             end = after.end
+            flags |= after.flags & STICKY
         _adopt(prev, anon_vma, forked)
+        _stick(mm, prev, flags)
         mm.vmas.resize(prev, prev.start, end)
         return prev
     if right:
         _adopt(after, anon_vma, forked)
+        _stick(mm, after, flags)
         after.pgoff = pgoff
         mm.vmas.resize(after, start, after.end)
         return after
     return None
+
+
+def _stick(mm: Mm, vma: Vma, flags: int) -> None:
+    """What `vma` takes in brings its sticky flags along."""
+    if flags & ~vma.flags & STICKY:
+        mm.vmas.reflag(vma, vma.flags | flags & STICKY)
 
 
 def _adopt(vma: Vma, anon_vma: int, forked: bool) -> None:
@@ -118,7 +127,9 @@ def _merge_existing(mm: Mm, vma: Vma, start: int, end: int, flags: int, policy: 
         both = right and _related(prev, after)
         if both:
             _adopt(prev, after.anon_vma, after.forked)
+            flags |= after.flags & STICKY
         _adopt(prev, vma.anon_vma, vma.forked)
+        _stick(mm, prev, flags)
         if right_side:
             mm.drop(vma)
             if both:
@@ -131,6 +142,7 @@ def _merge_existing(mm: Mm, vma: Vma, start: int, end: int, flags: int, policy: 
         return prev
     if right:
         _adopt(after, vma.anon_vma, vma.forked)
+        _stick(mm, after, flags)
         if left_side:
             mm.drop(vma)
         else:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kernel.mm.mm import Mm
     from kernel.task.task import Task
 
-PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP = -10000, -20000
+PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP = -10000, -10001
 
 
 def _remote(task: Task, va: int, count: int) -> list[Segment]:
