@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -45,25 +44,33 @@ class RuleError(ValueError):
     """A rule that no program can follow, or that this one cannot. One line, for the person who wrote it."""
 
 
-@dataclass(frozen=True, slots=True)
-class AllocRule:
+class AllocRule(NamedTuple):
     """A function by name or address, and what it does."""
 
     where: str
     does: Function
 
 
-@dataclass(frozen=True, slots=True)
-class HeapOptions:
-    """How the heap is traced."""
+class _HeapFields(NamedTuple):
+    """The fields of HeapOptions."""
 
     rules: tuple[AllocRule, ...] = ()
     stack: int = 0  # frames of each call stack, 64 at most; 0: the call site alone
     sinks: tuple[HeapSink, ...] = ()  # are given the whole stream
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.stack <= FRAMES:
-            raise RuleError(f"call stacks of {self.stack} frames: it is 0 to {FRAMES}")
+
+class HeapOptions(_HeapFields):
+    """How the heap is traced. Making one raises RuleError for what cannot be."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:  # the signature is that of _HeapFields
+
+        def __new__(cls, *args, **named):
+            self = super().__new__(cls, *args, **named)
+            if not 0 <= self.stack <= FRAMES:
+                raise RuleError(f"call stacks of {self.stack} frames: it is 0 to {FRAMES}")
+            return self
 
 
 class Rule(NamedTuple):
