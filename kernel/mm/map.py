@@ -110,25 +110,21 @@ def mmap_region(
 def mmap_anonymous(mm: Mm, length: int, prot: int) -> int:
     """mmap(NULL, length, prot, MAP_PRIVATE | MAP_ANONYMOUS), the call that programs make most: as `get_unmapped_area`
     and `mmap_region`, with what cannot apply left out. Raises LinuxError(ENOMEM)."""
-    vmas = mm.vmas
-    if not mm.legacy_layout and length & 0x1FFFFF:
+    flags = prot | MAY
+    pages = length >> 12
+    if not mm.legacy_layout and length & 0x1FFFFF and not may_expand_vm(mm, flags, pages):
+        vmas = mm.vmas
         end, c, i = vmas.highest_gap(mm.mmap_min_addr, mm.mmap_base, length)
         above = vmas.chunks[c].vmas[i]
         start = end - length
         if end and above.prev.end != start and (
             not above.flags & GROWSDOWN or above.start - mm.stack_guard_gap >= end
         ):
-            flags = prot | MAY
-            pages = length >> 12
-            if why := may_expand_vm(mm, flags, pages):
-                raise LinuxError(ENOMEM, why)
             if prot & WRITE:
                 mm.frames.commit.charge(pages, mm.privileged, mm.total_vm)
                 flags |= ACCOUNT
             mm.account(flags, pages)
-            if above.start == end and not (above.flags ^ flags) & ~STICKY and above.file is None and above.policy is None and (
-                above.pgoff == end >> 12 and not above.forked
-            ):
+            if above.start == end and _takes_in(above, flags):
                 above.pgoff = start >> 12
                 vmas.resize(above, start, above.end)
                 vmas.expect(above)
@@ -139,8 +135,19 @@ def mmap_anonymous(mm: Mm, length: int, prot: int) -> int:
                 vmas.expect(vma)
             return start
     start = get_unmapped_area(mm, 0, length, thp=not length & 0x1FFFFF)
-    mmap_region(mm, start, start + length, prot | MAY)
+    mmap_region(mm, start, start + length, flags)
     return start
+
+
+def _takes_in(above: Vma, flags: int) -> bool:
+    """May `above` grow down over anonymous memory that nobody has touched? As `merge_new` has it."""
+    return (
+        not (above.flags ^ flags) & ~STICKY
+        and above.file is None
+        and above.policy is None
+        and above.pgoff == above.start >> 12
+        and not above.forked
+    )
 
 
 def munmap(mm: Mm, start: int, end: int) -> None:

@@ -173,9 +173,9 @@ class VmaSet:
         """The highest end ≤ `high` of `length` free bytes at or above `low`, 0 for none; and the place (chunk number,
         index) of the VMA above them, for `insert_at`."""
         chunks = self.chunks
-        c = bisect_right(self.firsts, high - 1) - 1
+        c = bisect_left(self.firsts, high) - 1
         chunk = chunks[c]
-        i = bisect_right(chunk.starts, high - 1)
+        i = bisect_left(chunk.starts, high)
         if i and high <= chunk.vmas[i - 1].end:
             i -= 1
         elif i == len(chunk.vmas):
@@ -236,42 +236,48 @@ class VmaSet:
         if self.recent is not NONE:
             self.forget()
         chunk = self.chunks[c]
-        above = chunk.vmas[i]
+        vmas, gaps, start = chunk.vmas, chunk.gaps, vma.start
+        above = vmas[i]
         below = above.prev
-        assert vma.start < vma.end <= above.start
+        assert start < vma.end <= above.start
         vma.prev, vma.next = below, above
         below.next = above.prev = vma
-        chunk.vmas.insert(i, vma)
-        chunk.starts.insert(i, vma.start)
-        gap = vma.start - below.end
-        chunk.gaps.insert(i, gap)
+        vmas.insert(i, vma)
+        chunk.starts.insert(i, start)
+        gap = start - below.end
+        gaps.insert(i, gap)
         if above is not self.tail:
-            chunk.gaps[i + 1] = above.start - vma.end  # both are parts of the hole that was: the bound holds
+            gaps[i + 1] = above.start - vma.end  # both are parts of the hole that was: the bound holds
         elif gap > chunk.room:
             self._widen(c, gap)
         if not i and c:
-            self.firsts[c] = vma.start
-        if len(chunk.vmas) > MAX:
+            self.firsts[c] = start
+        if len(vmas) > MAX:
             self._split(c)
 
     def remove(self, vma: Vma) -> None:
         """Take a VMA out."""
         if self.recent is not NONE:
             self.forget()
-        vma.prev.next, vma.next.prev = vma.next, vma.prev
+        below, above = vma.prev, vma.next
+        below.next, above.prev = above, below
         c = bisect_right(self.firsts, vma.start) - 1
         chunk = self.chunks[c]
-        i = bisect_left(chunk.starts, vma.start)
-        assert chunk.vmas[i] is vma
-        gap = chunk.gaps[i]
-        del chunk.vmas[i], chunk.starts[i], chunk.gaps[i]
-        if i < len(chunk.vmas):
+        vmas, starts, gaps = chunk.vmas, chunk.starts, chunk.gaps
+        i = bisect_left(starts, vma.start)
+        assert vmas[i] is vma
+        del vmas[i], starts[i], gaps[i]
+        gap = above.start - below.end
+        if i < len(vmas):
             if not i and c:
-                self.firsts[c] = chunk.starts[0]
-            self._set_gap(c, i, gap + vma.end - vma.start + chunk.gaps[i])
+                self.firsts[c] = starts[0]
+            if above is not self.tail:
+                gaps[i] = gap
+                if gap > chunk.room:
+                    self._widen(c, gap)
             return
-        self._set_gap(c + 1, 0, gap + vma.end - vma.start + self.chunks[c + 1].gaps[0])
-        if not chunk.vmas:
+        self._set_gap(c + 1, 0, gap)
+        if not vmas:
             del self.chunks[c], self.firsts[c]
             self.firsts[0] = 0
             self._rebuild()
