@@ -47,7 +47,7 @@ class Machine:
     def __init__(self, config: RunConfig, streams: Streams, probes: Probes) -> None:
         self.config = config
         self.ram = _take_ram(config.memory)
-        self.cpu = UnicornCpu(self.ram, slice_insns=SLICE, native=config.native)
+        self.cpu = UnicornCpu(self.ram, native=config.native)
         self.kernel = Kernel(config.kernel(), self.cpu, self.ram, probes, streams)
         clock = self.kernel.system.clock
         self.cpu.tsc_offset = lambda: clock.slept
