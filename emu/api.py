@@ -288,7 +288,7 @@ def _trace_heap(machine: Machine, path: str, options: HeapOptions) -> tuple[Heap
 
     fold = HeapFold(by_stack=options.stack > 0)
     try:
-        return machine.trace_heap(options, [fold, *options.sinks]), fold
+        return machine.trace_heap(options, fold), fold
     except RuleError as wrong:
         raise ConfigError(f"{path}: {wrong}") from None
 

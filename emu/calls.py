@@ -91,6 +91,18 @@ class Listener(NamedTuple):
     rule: Callable[[int], Rule]  # asked once for each return address
 
 
+CLASSES, SMALL_COST = 66, 1024  # size classes; costs below are counted each
+TOTALS = struct.Struct(f"<8Q4q{2 + 4 + 16 + CLASSES + 2 * CLASSES * SMALL_COST}Q")  # hp_totals
+
+
+class Totals(NamedTuple):
+    """hp_totals, what emu/analysis/heap.py makes of the events, as arrays of u64 for it."""
+
+    head: bytes  # TOTALS
+    places: bytes  # (calls, bytes) by call stack, or by site
+    dear: bytes  # (cost | class << 32 | group << 40 | 1 << 63, calls), all zero where the table is empty
+
+
 class CallHooks(Protocol):
     """Entry and return hooks on functions, and the table of the blocks that they made. One exists for a CPU."""
 
@@ -121,6 +133,9 @@ class CallHooks(Protocol):
 
     def stacks(self) -> list[tuple[int, ...]]:
         """Call stacks by number, each the return addresses from the call site outwards; 0 is none."""
+
+    def totals(self) -> Totals | None:
+        """What the events add up to, where that was counted along the way; None: the events must be folded."""
 
     def blocks(self) -> bytes:
         """The BLOCKs at all addresses where one began, live or not (`freed_at`), in no order."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from kernel.probes import Probes
 
 if TYPE_CHECKING:
     from emu.calls import HeapOptions
-    from emu.trace.heap import HeapSink, HeapTracer
+    from emu.trace.heap import HeapTotals, HeapTracer
     from kernel.fs.vfs import Streams
     from kernel.mm.mm import Mm
 
@@ -57,7 +57,7 @@ class Machine:
         name = os.fsencode(guest_path(program, self.config))
         self.kernel.boot(content, name, argv, self.config.environ, os.fsencode(program))
 
-    def trace_heap(self, options: HeapOptions, sinks: Sequence[HeapSink]) -> HeapTracer:
+    def trace_heap(self, options: HeapOptions, fold: HeapTotals) -> HeapTracer:
         """Trace the allocator functions of the program just booted, until it ends or calls execve. Raises RuleError."""
         from emu.elf import Elf
         from emu.trace.alloc_rules import probes_of
@@ -72,7 +72,7 @@ class Machine:
             elf, bias, task.tid, mm.cr3, mm.counters, _peek(mm), self.cpu.read_regs,
             lambda va: describe(mm, va), self.cpu.trace_calls,
         )  # fmt: skip
-        return HeapTracer(sinks, probes_of(elf, bias, options.rules), guest, options.stack)
+        return HeapTracer(fold, options.sinks, probes_of(elf, bias, options.rules), guest, options.stack)
 
     def run(self, interrupts: Interrupts, unread: Callable[[], bool] | None = None) -> Stopped:
         """The trap loop. What the guest does to itself is its end; what we do to it is in the value.

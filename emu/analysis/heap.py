@@ -7,7 +7,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from emu.calls import ABANDONED, INNER, MISUSE, OVERLAPS, UNFINISHED
+from emu.calls import ABANDONED, CLASSES, INNER, MISUSE, OVERLAPS, SMALL_COST, UNFINISHED, Totals
 from emu.uprobes import KINDS
 
 if TYPE_CHECKING:
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     Bools = NDArray[np.bool_]
     Events = NDArray[np.void]
 
-CLASSES = 66  # of sizes: 0, then 1…16, 17…32, 33…64 … by powers of two
-SMALL_COST = 1024  # costs below it are counted each, others are kept in a dict
+# The CLASSES of sizes are 0, then 1…16, 17…32, 33…64 … by powers of two. Costs from SMALL_COST on are kept in a dict.
 ALLOCATES, FREES = (1, 2, 3, 5, 6, 7), (4, 8, 9)  # kinds; usable-size calls are neither
 GROUPS = ("malloc", "free")
 
@@ -144,6 +143,23 @@ class HeapFold:
         for number, cost in zip(classes[~small].tolist(), costs[~small].tolist(), strict=True):
             counts = self._big.setdefault((group, number), {})
             counts[cost] = counts.get(cost, 0) + 1
+
+    def take(self, totals: Totals) -> None:
+        """Be what the hooks have counted: as if each event had come in a batch."""
+        import numpy as np
+
+        head = np.frombuffer(totals.head, np.int64)
+        (self.events, self.inner, self.failed, self.unreturned, self.misused, self.overlaps, self.allocated, self.freed,
+         self.live, self.live_blocks) = head[:10].tolist()  # fmt: skip
+        self.peak = Peak(*head[10:14].tolist())
+        self.faults, self.syscalls = head[14:16].tolist(), head[16:18].tolist()
+        self.calls = head[18 : 18 + len(KINDS)].copy()
+        self.sizes = head[34 : 34 + CLASSES].copy()
+        self._costs = head[34 + CLASSES :].reshape(2, CLASSES, SMALL_COST).copy()
+        self._site_calls, self._site_bytes = np.frombuffer(totals.places, np.int64).reshape(-1, 2).T.copy()
+        dear = np.frombuffer(totals.dear, np.uint64).reshape(-1, 2)
+        for key, calls in dear[dear[:, 0] != 0].tolist():
+            self._big.setdefault((key >> 40 & 1, key >> 32 & 255), {})[key & 0xFFFF_FFFF] = calls
 
     def cost(self, group: str, number: int | None = None) -> Cost | None:
         """Over all sizes, or of one class; None: no call."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from emu.analysis.heap import CLASSES, Cost, HeapFold, Peak, class_name
+from emu.analysis.heap import Cost, HeapFold, Peak, class_name
 from emu.analysis.misuse import Misuse, Places, misuses
+from emu.calls import CLASSES
 
 if TYPE_CHECKING:
     from emu.trace.heap import HeapTracer

@@ -95,7 +95,7 @@ class UnicornCpu(ThreadState):
         self._blocks.reset()
         self.clear()
 
-    def trace_calls(self, listener: Listener, stack_depth: int = 0, capacity: int = 1 << 12) -> CallHooks:
+    def trace_calls(self, listener: Listener, stack_depth: int = 0, capacity: int = 1 << 11) -> CallHooks:
         """Hook entry and return of the functions that the CallHooks are given. `stack_depth` frames of each call stack
         are kept, events come in batches of `capacity`. What a listener raises comes out of `run`."""
         from emu.cpu.callhooks import install

@@ -6,15 +6,13 @@ import ctypes
 from typing import TYPE_CHECKING
 
 from emu import native
-from emu.calls import BLOCK, EVENT, Function, Listener
+from emu.calls import BLOCK, EVENT, TOTALS, Function, Listener, Totals
 from emu.cpu import registerfile
 from emu.native import calls
 
 if TYPE_CHECKING:
     from emu.cpu.emulator import Emulator
     from emu.cpu.nativehooks import NativeBlocks
-
-USED = 54  # where hp_block.used stands
 
 
 class NativeCalls:
@@ -78,15 +76,21 @@ class NativeCalls:
             found.append(tuple(pcs[number] for number in state.frames[first : first + length]) if length else ())
         return found
 
+    def totals(self) -> Totals | None:
+        state = self._state
+        places = ctypes.string_at(state.places, 16 * state.places_size) if state.places_size else b""
+        dear = ctypes.string_at(state.dear, 16 * (state.dear_mask + 1))
+        return Totals(ctypes.string_at(state.totals, TOTALS.size), places, dear)
+
     def blocks(self) -> bytes:
-        return ctypes.string_at(self._state.blocks, (self._state.blocks_mask + 1) * BLOCK.size)
+        return ctypes.string_at(self._state.blocks, self._state.blocks_used * BLOCK.size)
 
     def _on_full(self) -> None:
         self._listener.events(memoryview(self._ring))
 
-    def _on_misuse(self, event: int, block: int) -> None:
-        known = ctypes.string_at(block, BLOCK.size)
-        self._listener.misuse(ctypes.string_at(event, EVENT.size), known if known[USED] else b"")
+    def _on_misuse(self, event: int, block: int | None) -> None:
+        known = ctypes.string_at(block, BLOCK.size) if block else b""
+        self._listener.misuse(ctypes.string_at(event, EVENT.size), known)
 
     def _on_pc(self, pc: int, rule: ctypes._Pointer[calls.Rule]) -> None:
         told = self._listener.rule(pc)

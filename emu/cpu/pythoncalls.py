@@ -42,6 +42,7 @@ from emu.calls import (
     Function,
     Listener,
     Rule,
+    Totals,
 )
 from emu.cpu import libunicorn as u
 from emu.cpu import walk
@@ -158,6 +159,9 @@ class PythonCalls:
 
     def stacks(self) -> list[tuple[int, ...]]:
         return list(self._stack_numbers)
+
+    def totals(self) -> Totals | None:
+        return None
 
     def blocks(self) -> bytes:
         return b"".join(block.packed() for block in self._table.values())

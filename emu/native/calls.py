@@ -39,10 +39,12 @@ class State(ctypes.Structure):
         ("ring", c_void_p), ("capacity", c_uint64), ("used", c_uint64), ("drained", c_uint64), ("lost", c_uint64),
         ("registers", c_void_p), ("mm_counters", c_void_p), ("cr3", c_uint64), ("tid", c_uint32),
         ("stack_depth", c_uint32), ("on_full", OnFull), ("on_misuse", OnMisuse), ("on_pc", OnPc),
-        ("blocks", c_void_p), ("blocks_mask", c_uint64), ("blocks_used", c_uint64), ("dead", c_uint64),
+        ("blocks", c_void_p), ("blocks_used", c_uint64),
         ("sites", POINTER(c_uint64)), ("sites_used", c_uint64), ("stacks", POINTER(c_uint64)),
         ("stacks_used", c_uint64), ("frames", POINTER(c_uint32)), ("frames_used", c_uint64),
         ("rules", POINTER(Rule)), ("rules_used", c_uint64),
+        ("totals", c_void_p), ("places", c_void_p), ("places_size", c_uint64),
+        ("dear", c_void_p), ("dear_mask", c_uint64), ("dear_used", c_uint64),
     )  # fmt: skip
 
 

@@ -16,7 +16,6 @@
 #define ALL (~0ull)
 #define MANY_DEAD (1u << 20)
 #define PFN 0x000FFFFFFFFFF000ull
-#define LINE 64 /* bytes of the host's cache */
 enum { RAX = 0, RBP = 5, RSP = 4 }; /* in the CPU's order */
 enum { MIN_FLT = 4, MAJ_FLT = 5 };
 
@@ -35,6 +34,13 @@ typedef struct {
     frame frames[HP_DEEPEST];
 } thread;
 
+enum { DEAD, THEIRS, LIVE }; /* THEIRS: made inside another traced call */
+
+typedef struct {
+    uint64_t pointer;
+    uint32_t block, state; /* block: its index and one; 0: empty */
+} slot;
+
 static hs_state *S;
 static hp_state H;
 static hp_function *functions;
@@ -45,6 +51,8 @@ static thread **threads, *T;
 static size_t threads_used;
 static uint32_t *rule_map, *stack_map;
 static uint64_t rule_mask, stack_mask;
+static slot *slots;
+static uint64_t slots_mask, dead;
 
 /* --- small things ------------------------------------------------------------------------------------------------- */
 
@@ -133,92 +141,86 @@ static uint32_t site_of(uint64_t ret)
     return w->site;
 }
 
-/* --- the table of blocks ---------------------------------------------------------------------------------------------- */
+/* --- the table of blocks: slots by address, small enough to stay near, and behind them what is told of each -------- */
 
-static hp_block *new_blocks(uint64_t n)
-{
-    char *raw = calloc(n + 2, sizeof(hp_block)); /* the first one tells where it began */
-    hp_block *blocks = (hp_block *)((uintptr_t)(raw + sizeof(hp_block) + LINE - 1) / LINE * LINE);
-    memcpy(blocks - 1, &raw, sizeof raw);
-    return blocks;
-}
-
-static void free_blocks(hp_block *blocks)
-{
-    void *raw = NULL;
-    if (blocks)
-        memcpy(&raw, blocks - 1, sizeof raw);
-    free(raw);
-}
-
-static hp_block *block_slot(uint64_t pointer)
+static slot *slot_at(uint64_t pointer)
 {
     uint64_t i = pointer * HASH >> 24;
-    while (H.blocks[i & H.blocks_mask].used && H.blocks[i & H.blocks_mask].pointer != pointer)
+    while (slots[i & slots_mask].block && slots[i & slots_mask].pointer != pointer)
         i++;
-    return &H.blocks[i & H.blocks_mask];
+    return &slots[i & slots_mask];
 }
 
 /* Make room; where more than a million dead blocks are the greater part, they are forgotten. */
-static void grow_blocks(void)
+static void grow_blocks(uint64_t wanted)
 {
-    hp_block *old = H.blocks;
-    uint64_t n = H.blocks_mask + 1;
-    int forget = H.dead > MANY_DEAD && 2 * H.dead > H.blocks_used;
-    uint64_t size = forget ? n : 2 * n;
-    H.blocks = new_blocks(size);
-    H.blocks_mask = size - 1;
-    H.blocks_used = H.dead = 0;
-    for (uint64_t i = 0; i < n; i++)
-        if (old[i].used && !(forget && old[i].freed_at)) {
-            *block_slot(old[i].pointer) = old[i];
-            H.blocks_used++;
-            H.dead += old[i].freed_at != 0;
-        }
-    free_blocks(old);
+    int forget = dead > MANY_DEAD && 2 * dead > wanted;
+    uint64_t n = H.blocks_used, kept = 0;
+    if (!forget) {
+        slots_mask = 2 * slots_mask + 1;
+        H.blocks = realloc(H.blocks, (slots_mask + 1) * sizeof *H.blocks);
+    }
+    free(slots);
+    slots = calloc(slots_mask + 1, sizeof *slots);
+    dead = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        const hp_block *b = &H.blocks[i];
+        if (forget && b->freed_at)
+            continue;
+        H.blocks[kept++] = *b;
+        *slot_at(b->pointer) = (slot){b->pointer, (uint32_t)kept, b->freed_at ? DEAD : b->inner ? THEIRS : LIVE};
+        dead += b->freed_at != 0;
+    }
+    H.blocks_used = kept;
 }
 
 static void insert(hp_event *e)
 {
-    hp_block *b = block_slot(e->result);
+    slot *s = slot_at(e->result);
     int inner = e->flags & HP_INNER;
-    if (b->used && !b->freed_at && !b->inner) {
+    if (s->block && s->state == LIVE) {
         if (inner)
             return; /* the call around it is about to release or to resize this one */
         e->flags |= HP_OVERLAPS;
-        e->freed += b->size;
+        e->freed += H.blocks[s->block - 1].size;
     }
-    if (b->used)
-        H.dead -= b->freed_at != 0;
-    else if (3 * ++H.blocks_used > 2 * H.blocks_mask) {
-        grow_blocks();
-        b = block_slot(e->result);
-        H.blocks_used += 1;
+    if (s->block)
+        dead -= s->state == DEAD;
+    else {
+        if (3 * (H.blocks_used + 1) > 2 * slots_mask) {
+            grow_blocks(H.blocks_used + 1);
+            s = slot_at(e->result);
+        }
+        *s = (slot){e->result, (uint32_t)++H.blocks_used, LIVE};
     }
-    *b = (hp_block){e->result, e->size, H.drained + H.used + 1, 0, e->site, e->stack, 0, 0, e->function, 0,
-                    functions[e->function].family, (uint8_t)inner, 1, {0}};
+    s->state = inner ? THEIRS : LIVE;
+    H.blocks[s->block - 1] = (hp_block){e->result, e->size, H.drained + H.used + 1, 0, e->site, e->stack, 0, 0,
+                                        e->function, 0, functions[e->function].family, (uint8_t)inner, 1, {0}};
 }
 
-static void release(hp_block *b, hp_event *e)
+static void release(slot *s, hp_event *e)
 {
-    if (!b->inner) {
+    hp_block *b = &H.blocks[s->block - 1];
+    if (s->state == LIVE) {
         e->born = b->born;
         e->freed += b->size;
     }
+    s->state = DEAD;
     b->freed_at = e->entry;
     b->freed_site = e->site;
     b->freed_stack = e->stack;
     b->freed_function = e->function;
-    H.dead++;
+    dead++;
 }
 
 /* A call of the program that names a block: is it one it may name? Before the allocator does anything. */
-static hp_block *check(hp_event *e, const hp_function *f)
+static slot *check(hp_event *e, const hp_function *f)
 {
-    hp_block *b = block_slot(e->pointer);
-    if (!b->used)
+    slot *s = slot_at(e->pointer);
+    const hp_block *b = s->block ? &H.blocks[s->block - 1] : NULL;
+    if (!b)
         e->flags |= HP_NO_BLOCK;
-    else if (b->freed_at)
+    else if (s->state == DEAD)
         e->flags |= HP_FREED_TWICE;
     else {
         if (!(b->family & f->family))
@@ -228,15 +230,15 @@ static hp_block *check(hp_event *e, const hp_function *f)
     }
     if (e->flags & HP_MISUSE)
         H.on_misuse(e, b);
-    return e->flags & (HP_NO_BLOCK | HP_FREED_TWICE) ? NULL : b;
+    return e->flags & (HP_NO_BLOCK | HP_FREED_TWICE) ? NULL : s;
 }
 
 /* What an allocator releases inside another of its functions was its own, or is the outer call's business. */
 static void release_inner(hp_event *e)
 {
-    hp_block *b = block_slot(e->pointer);
-    if (b->used && b->inner && !b->freed_at)
-        release(b, e);
+    slot *s = slot_at(e->pointer);
+    if (s->block && s->state == THEIRS)
+        release(s, e);
 }
 
 /* --- call stacks -------------------------------------------------------------------------------------------------- */
@@ -335,8 +337,98 @@ static void take_stack(hp_event *e, uint64_t sp, uint64_t ret)
 
 /* --- calls and returns ---------------------------------------------------------------------------------------------- */
 
+/* --- the totals: HeapFold.batch of emu/analysis/heap.py, for one event ---------------------------------------------- */
+
+static unsigned size_class(uint64_t size)
+{
+    if (size <= 16)
+        return size != 0;
+    return 61 - (unsigned)__builtin_clzll(size - 1);
+}
+
+static uint64_t *dear_slot(uint64_t key)
+{
+    uint64_t i = key * HASH >> 32;
+    while (H.dear[2 * (i & H.dear_mask)] && H.dear[2 * (i & H.dear_mask)] != key)
+        i++;
+    return &H.dear[2 * (i & H.dear_mask)];
+}
+
+static void count_cost(unsigned group, unsigned class, uint32_t cost)
+{
+    if (cost < HP_SMALL) {
+        H.totals->costs[group][class][cost]++;
+        return;
+    }
+    uint64_t key = (uint64_t)cost | (uint64_t)class << 32 | (uint64_t)group << 40 | 1ull << 63;
+    uint64_t *at = dear_slot(key);
+    if (!at[0] && 2 * ++H.dear_used > H.dear_mask) {
+        uint64_t *old = H.dear, n = H.dear_mask + 1;
+        H.dear_mask = 2 * n - 1;
+        H.dear = calloc(4 * n, sizeof *H.dear);
+        for (uint64_t i = 0; i < n; i++)
+            if (old[2 * i])
+                memcpy(dear_slot(old[2 * i]), old + 2 * i, 2 * sizeof *old);
+        free(old);
+        at = dear_slot(key);
+    }
+    at[0] = key;
+    at[1]++;
+}
+
+static void count_place(uint64_t place, uint64_t size)
+{
+    if (place >= H.places_size) {
+        uint64_t n = place | 1023;
+        H.places = realloc(H.places, 2 * (n + 1) * sizeof *H.places);
+        memset(H.places + 2 * H.places_size, 0, 2 * (n + 1 - H.places_size) * sizeof *H.places);
+        H.places_size = n + 1;
+    }
+    H.places[2 * place]++;
+    H.places[2 * place + 1] += size;
+}
+
+static void count(const hp_event *e, unsigned verb)
+{
+    hp_totals *t = H.totals;
+    int returned = !(e->flags & (HP_ABANDONED | HP_UNFINISHED));
+    t->events++;
+    t->misused += (e->flags & HP_MISUSE) != 0;
+    t->overlaps += (e->flags & HP_OVERLAPS) != 0;
+    if (e->flags & HP_INNER) {
+        t->inner++;
+        return;
+    }
+    t->calls[e->kind]++;
+    t->unreturned += !returned;
+    int wanted = verb == HP_ALLOCATE || verb == HP_RESIZE, made = wanted && e->result;
+    t->failed += wanted && !made && returned && e->size;
+    unsigned class = size_class(made ? e->size : e->freed);
+    if (made) {
+        t->allocated += e->size;
+        t->sizes[class]++;
+        count_place(H.stack_depth ? e->stack : e->site, e->size);
+    }
+    t->freed += e->freed;
+    t->live += (int64_t)((made ? e->size : 0) - e->freed);
+    t->live_blocks += made - (e->born != 0);
+    if (t->live > t->peak) {
+        t->peak = t->live;
+        t->peak_blocks = t->live_blocks;
+        t->peak_event = t->events;
+        t->peak_instructions = e->entry + e->cost;
+    }
+    if (returned && (wanted || verb == HP_RELEASE)) {
+        unsigned group = !wanted;
+        t->faults[group] += e->faults;
+        t->syscalls[group] += e->syscalls;
+        count_cost(group, class, e->cost);
+    }
+}
+
 static void append(const hp_event *e)
 {
+    count(e, functions[e->function].verb);
     H.ring[H.used++] = *e;
     if (H.used == H.capacity) {
         H.on_full();
@@ -365,9 +457,9 @@ static void finish(frame *f)
     if (fn->verb != HP_RELEASE)
         e->result = rax;
     if (fn->verb == HP_RESIZE && e->pointer && !(e->flags & HP_INNER) && (e->result || !e->size)) {
-        hp_block *b = block_slot(e->pointer);
-        if (b->used && !b->freed_at)
-            release(b, e);
+        slot *s = slot_at(e->pointer);
+        if (s->block && s->state != DEAD)
+            release(s, e);
     }
     if ((fn->verb == HP_ALLOCATE || fn->verb == HP_RESIZE) && e->result)
         insert(e);
@@ -417,6 +509,8 @@ static void entered(uint32_t function, uint64_t sp)
 {
     const hp_function *fn = &functions[function];
     uint64_t ret;
+    if (fn->pointer >= 0) /* needed in a moment, and seldom near */
+        __builtin_prefetch(&slots[(argument(fn->pointer) * HASH >> 24) & slots_mask], 1);
     if (!word(sp, &ret)) {
         H.lost++;
         return;
@@ -460,9 +554,9 @@ static void entered(uint32_t function, uint64_t sp)
             if (fn->verb == HP_RELEASE)
                 release_inner(e);
         } else {
-            hp_block *b = check(e, fn);
-            if (b && fn->verb == HP_RELEASE)
-                release(b, e);
+            slot *s = check(e, fn);
+            if (s && fn->verb == HP_RELEASE)
+                release(s, e);
         }
     }
 }
@@ -487,19 +581,24 @@ EXPORT hp_state *hp_init(hs_state *state)
 {
     for (size_t i = 0; i < threads_used; i++)
         free(threads[i]);
-    free_blocks(H.blocks), free(H.sites), free(H.stacks), free(H.frames), free(H.rules);
+    free(H.totals), free(H.places), free(H.dear);
+    free(slots), free(H.blocks), free(H.sites), free(H.stacks), free(H.frames), free(H.rules);
     free(watches), free(functions), free(rule_map), free(stack_map);
     threads_used = functions_used = watches_used = 0;
     functions = NULL;
     memset(&H, 0, sizeof H);
     S = state;
     watches_mask = 255, watches = calloc(256, sizeof *watches);
-    H.blocks_mask = 4095, H.blocks = new_blocks(4096);
+    slots_mask = 4095, slots = calloc(4096, sizeof *slots);
+    H.blocks = calloc(4096, sizeof *H.blocks);
+    dead = 0;
     H.sites_used = H.stacks_used = H.rules_used = 1;
     H.sites = calloc(1, sizeof *H.sites);
     H.stacks = calloc(1, sizeof *H.stacks);
     H.rules = calloc(1, sizeof *H.rules);
     H.frames = NULL;
+    H.totals = calloc(1, sizeof *H.totals);
+    H.dear_mask = 255, H.dear = calloc(512, sizeof *H.dear);
     rule_mask = stack_mask = 0;
     rule_map = calloc(1, sizeof *rule_map);
     stack_map = calloc(1, sizeof *stack_map);

@@ -48,8 +48,18 @@ typedef struct { /* a block, live or not, at an address where one began */
     uint64_t freed_at; /* instructions at the entry of the call that released it; 0: it lives */
     uint32_t site, stack, freed_site, freed_stack;
     uint16_t function, freed_function;
-    uint8_t family, inner, used, unused[9]; /* a line of the host's cache in all */
+    uint8_t family, inner, used, unused[9]; /* used: 1 */
 } hp_block;
+
+#define HP_CLASSES 66
+#define HP_SMALL 1024
+
+typedef struct { /* what emu/analysis/heap.py makes of the events, counted as they come */
+    uint64_t events, inner, failed, unreturned, misused, overlaps, allocated, freed;
+    int64_t live, live_blocks, peak, peak_blocks;
+    uint64_t peak_event, peak_instructions, faults[2], syscalls[2], calls[16];
+    uint64_t sizes[HP_CLASSES], costs[2][HP_CLASSES][HP_SMALL];
+} hp_totals;
 
 enum { HP_UNKNOWN, HP_GOES_ON, HP_ENDS, HP_NOTHING_TELLS };
 
@@ -72,14 +82,17 @@ typedef struct {
     void (*on_misuse)(const hp_event *event, const hp_block *block);
     void (*on_pc)(uint64_t pc, hp_rule *rule);
     /* for reading */
-    hp_block *blocks; /* a hash table */
-    uint64_t blocks_mask, blocks_used, dead;
+    hp_block *blocks;
+    uint64_t blocks_used;
     uint64_t *sites, sites_used; /* return addresses by number; [0] is none */
     uint64_t *stacks, stacks_used; /* first frame << 8 | frames, by number; [0] is none */
     uint32_t *frames;            /* numbers of rules */
     uint64_t frames_used;
     hp_rule *rules;
     uint64_t rules_used; /* [0] is none */
+    hp_totals *totals;
+    uint64_t *places, places_size; /* calls and bytes by call stack, or by site where no stacks are taken */
+    uint64_t *dear, dear_mask, dear_used; /* (key, calls) of costs from HP_SMALL on: a hash table; key 0: empty */
 } hp_state;
 
 #endif

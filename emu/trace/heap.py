@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from emu import uprobes
 from emu.calls import EVENT as EVENT_FORMAT
-from emu.calls import NO_BLOCK, CallHooks, Listener
+from emu.calls import NO_BLOCK, CallHooks, Listener, Totals
 from emu.symbols import Symbols
 from emu.trace.framerules import FrameRules
 from emu.unwind import Unwinder
@@ -70,6 +70,12 @@ class HeapSink(Protocol):
         """Some more events, in order. The array is taken back when this returns."""
 
 
+class HeapTotals(HeapSink, Protocol):
+    """A fold that may also be handed the sums at the end."""
+
+    def take(self, totals: Totals, /) -> None: ...
+
+
 class Caught(NamedTuple):
     """A misuse as it happened: the call (EVENT), the block that it names (BLOCK or None), the one that its pointer lies
     in (BLOCK or None), what lies at the pointer, and the return addresses of the call, innermost first."""
@@ -98,10 +104,13 @@ class Guest(NamedTuple):
 class HeapTracer:
     """Traces the functions of one program while it runs: `begin` before its first instruction, `end` after its last."""
 
-    def __init__(self, sinks: Sequence[HeapSink], probes: Sequence[uprobes.Uprobe], guest: Guest, depth: int) -> None:
+    def __init__(
+        self, fold: HeapTotals, sinks: Sequence[HeapSink], probes: Sequence[uprobes.Uprobe], guest: Guest, depth: int
+    ) -> None:
+        """`sinks` are given the stream; `fold` is too, unless the hooks add up by themselves."""
         import numpy as np
 
-        self._sinks, self._guest, self.functions = sinks, guest, probes
+        self._guest, self.functions = guest, probes
         self._event, self._block = np.dtype(list(EVENT)), np.dtype(list(BLOCK))
         self._gathered = np.empty(GATHERED, self._event)
         self._used = 0
@@ -111,6 +120,8 @@ class HeapTracer:
         self._unwinder = Unwinder(self.symbols, guest.peek)
         listener = Listener(self._events, self._misuse, FrameRules(self._unwinder))
         self.calls = calls = guest.hook(listener, depth)
+        self._fold = fold if calls.totals() is not None else None
+        self._sinks = sinks if self._fold is not None else (fold, *sinks)
         calls.look_at(guest.cr3, guest.counters)
         calls.switch(guest.tid)
         for probe in probes:
@@ -120,6 +131,9 @@ class HeapTracer:
         """The run is over: the last events go out."""
         self.calls.end()
         self._flush()
+        totals = self.calls.totals()
+        if self._fold is not None and totals is not None:
+            self._fold.take(totals)
 
     def blocks(self) -> Events:
         """BLOCKs in the order of their making; dead ones too, where nothing took their address since."""
@@ -133,6 +147,8 @@ class HeapTracer:
     def _events(self, raw: memoryview) -> None:
         import numpy as np
 
+        if not self._sinks:
+            return
         batch = np.frombuffer(raw, self._event)
         if self._used + len(batch) > GATHERED:
             self._flush()

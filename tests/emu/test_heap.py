@@ -146,7 +146,10 @@ def test_the_hooks_and_their_twin_tell_the_same_of_real_programs(name: str, kind
     assert len(events) > 10
     assert events.tobytes() == twins.tobytes()
     assert [leak.calls for leak in heap.leaks] == [leak.calls for leak in other.leaks]
-    assert heap.sites == other.sites
+    for name in ("sites", "events", "allocations", "frees", "failed", "inner", "unreturned", "peak", "live_bytes",
+                 "live_blocks", "allocated_bytes", "freed_bytes", "faults", "syscalls", "overlaps"):  # fmt: skip
+        assert getattr(heap, name) == getattr(other, name), name
+    assert heap.classes() == other.classes()
     assert not heap.misuse_count
 
 

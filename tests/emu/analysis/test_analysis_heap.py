@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from emu.analysis.heap import CLASSES, HeapFold, class_name, size_class
-from emu.calls import INNER
+from emu.analysis.heap import HeapFold, class_name, size_class
+from emu.calls import CLASSES, INNER
 from emu.trace.heap import EVENT
 
 MALLOC, REALLOC, FREE, USABLE = 1, 3, 4, 10
