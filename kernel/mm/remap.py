@@ -12,7 +12,7 @@ from kernel.mm.merge import clone, merge_new
 from kernel.mm.place import get_unmapped_area
 from kernel.mm.pte import HERE, SOFT_DIRTY
 from kernel.mm.vma import ACCOUNT, DONTEXPAND, HUGETLB, LOCKED, LOCKONFAULT, MAYSHARE, PFNMAP, SHARED, Vma
-from kernel.mm.zap import ZEROS
+from kernel.mm.zap import FEW, ZEROS, bulk
 
 if TYPE_CHECKING:
     from kernel.mm.mm import Mm
@@ -207,7 +207,7 @@ def move_page_tables(mm: Mm, source: Vma, target: Vma, old: int, new: int, lengt
     """Move all PTEs of [old, old + length) to `new`, whole tables where both sides are 2 MiB-aligned."""
     table, words = mm.page_table, mm.words
     table.drop_spare()
-    moved = False
+    moved, large = False, bulk(old, old + length)
     for va, i, j in list(table.leaves_in(old, old + length)):
         to = va - old + new
         if j - i == 512 and not to % HPAGE_SIZE and to >> 21 not in table.leaves:
@@ -217,11 +217,17 @@ def move_page_tables(mm: Mm, source: Vma, target: Vma, old: int, new: int, lengt
         while i < j:
             n = min(j - i, 512 - (to >> 12 & 511))
             k = table.index(to)
-            for m in range(n):
-                entry = words[i + m]
-                if entry:
-                    words[k + m] = entry | SOFT_DIRTY if entry & HERE else entry
-                    moved = True
+            if large and n > FEW:
+                entries = mm.ram.array()[i : i + n]
+                entries[(entries & HERE) != 0] |= SOFT_DIRTY
+                words[k : k + n] = words[i : i + n]
+                moved = True
+            else:
+                for m in range(n):
+                    entry = words[i + m]
+                    if entry:
+                        words[k + m] = entry | SOFT_DIRTY if entry & HERE else entry
+                        moved = True
             words[i : i + n] = ZEROS[:n]
             i, to = i + n, to + (n << 12)
     if moved:
