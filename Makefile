@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench guests native packages image-check clean
+.PHONY: help demo test lint bench fuzz guests native packages image-check clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -26,6 +26,9 @@ lint: $(READY) ## ruff, mypy --strict, import contracts
 
 bench: $(READY) packages native ## the speed table: native, qemu-x86_64, strace, stock Unicorn, heapscope
 	@$(PY) -m tests.bench $(BENCH_ARGS)
+
+fuzz: $(READY) packages native ## N=10000 random scripts of memory calls from SEED=0 on, on the host's Linux and on ours
+	@$(PY) tests/oracle/oracle_fuzz.py -n $(or $(N),10000) --seed $(or $(SEED),0)
 
 guests: $(READY) packages native ## build every program under guest/
 	@$(MAKE) --no-print-directory -C guest PYTHON=$(abspath $(PY))

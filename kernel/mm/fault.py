@@ -64,8 +64,8 @@ def handle_mm_fault(mm: Mm, va: int, access: Access) -> Fault:
         return _present(mm, vma, va, access, index, entry)
     if vma.mappable is not None:
         fault = _file(mm, vma, va, access, index)
-        if fresh and fault is BUS:  # Linux makes the last table when it has the page
-            mm.page_table.free_tables(va, va + 1, va >> 21 << 21, (va >> 21) + 1 << 21)
+        if fresh and fault is BUS:
+            mm.page_table.unmake_leaf(va)  # Linux makes the last table when it has the page
         return fault
     if access is WRITE_ACCESS:
         if not vma.anon_vma:

@@ -213,7 +213,7 @@ def free_tables(mm: Mm, start: int, end: int) -> None:
     """Free the page tables that only [start, end), now without VMAs, needed."""
     key = start >> 21
     table = mm.page_table
-    if key == end - 1 >> 21 and (key == table.spare or key not in table.leaves):
+    if key == end - 1 >> 21 and (key == table.spare or (key not in table.leaves and not table.bare)):
         return
     above = mm.vmas.above(start)
     floor = above.prev.end

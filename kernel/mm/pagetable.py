@@ -27,7 +27,7 @@ class PageTable:
     counted (`drop_spare`).
     """
 
-    __slots__ = ("cr3", "frames", "leaves", "mids", "spare", "tops", "words")
+    __slots__ = ("bare", "cr3", "frames", "leaves", "mids", "spare", "tops", "words")
 
     def __init__(self, frames: Frames) -> None:
         self.frames = frames
@@ -37,6 +37,7 @@ class PageTable:
         self.mids: dict[int, int] = {}
         self.tops: dict[int, int] = {}
         self.spare = NONE
+        self.bare = False  # may there be tables that no PTE table hangs from?
 
     def lookup(self, va: int) -> int:
         """The index (u64 words) of va's PTE, or -1 where no table exists."""
@@ -61,14 +62,25 @@ class PageTable:
         self.leaves[va >> 21] = leaf
         return leaf
 
+    def unmake_leaf(self, va: int) -> None:
+        """Free va's PTE table if nothing came into it."""
+        leaf = self.leaves[va >> 21]
+        if self.words[leaf : leaf + FANOUT] == EMPTY:
+            self._drop(self.leaves, va >> 21, self.mids[va >> 30])
+            self.bare = True
+
     def _mid(self, va: int) -> int:
         mid = self.mids.get(va >> 30)
         if mid is None:
-            top = self.tops.get(va >> 39)
-            if top is None:
-                top = self.tops[va >> 39] = self._make(self.cr3 >> 3, va >> 39)
-            mid = self.mids[va >> 30] = self._make(top, va >> 30)
+            mid = self.mids[va >> 30] = self._make(self.make_top(va), va >> 30)
         return mid
+
+    def make_top(self, va: int) -> int:
+        """The index of the table that covers the 512 GiB around va, made if need be. Raises OutOfMemory."""
+        top = self.tops.get(va >> 39)
+        if top is None:
+            top = self.tops[va >> 39] = self._make(self.cr3 >> 3, va >> 39)
+        return top
 
     def _make(self, table: int, key: int) -> int:
         pa = self.frames.alloc() << 12

@@ -115,13 +115,10 @@ def mmap(task: Task, addr: Addr, length: Size, prot: ProtFlags, flags: MapFlags,
         vm_flags |= mm_map.noreserve(mm)
     if vm_flags & vm.SHARED and mappable is None:
         pgoff = 0
-        mappable = behind = _shared_memory(mm, size >> 12, vm_flags)
-    try:
-        mm_map.mmap_region(mm, start, start + size, vm_flags, mappable, pgoff, behind)
-    except LinuxError:
-        if isinstance(mappable, Shmem):
-            mappable.release()
-        raise
+        mappable = behind = shared = Shmem(mm.frames, size >> 12, accounted=False)
+    mm_map.mmap_region(mm, start, start + size, vm_flags, mappable, pgoff, behind)
+    if shared is not None and not vm_flags & vm.NORESERVE:
+        _promise(mm, shared, start)
     if vm_flags & vm.LOCKED or flags & (Map.POPULATE | Map.NONBLOCK) == Map.POPULATE:
         populate(mm, start, start + size)
     return start
@@ -187,12 +184,15 @@ def _file_mapping(
     return vm_flags, mappable
 
 
-def _shared_memory(mm: Mm, pages: int, vm_flags: int) -> Shmem:
-    """shmem_zero_setup: the object counts towards the commit limit, not the mapping."""
-    accounted = not vm_flags & vm.NORESERVE
-    if accounted:
-        mm.commit.charge(pages, mm.privileged, mm.total_vm)
-    return Shmem(mm.frames, pages, accounted)
+def _promise(mm: Mm, shared: Shmem, start: int) -> None:
+    """shmem_zero_setup: the object counts towards the commit limit, not the mapping. Where that is too much, what was
+    mapped at `start` before is gone all the same."""
+    try:
+        mm.commit.charge(shared.pages, mm.privileged, mm.total_vm)
+    except LinuxError:
+        mm_map.munmap(mm, start, start + (shared.pages << 12))
+        raise
+    shared.accounted = True
 
 
 @syscall

@@ -121,7 +121,7 @@ def _get(task: Task, addr: int, flags: int) -> tuple[int, int]:
         vma = mm.find(addr)
         if vma is None:
             raise LinuxError(EFAULT, f"nothing is mapped at 0x{addr:x}")
-        policy = vma.policy or policy
+        policy = vma.policy  # the task's own is not asked
     elif addr:
         raise LinuxError(EINVAL, "addr is given without MPOL_F_ADDR")
     nodes = 0 if policy is None else policy.given or policy.nodes
