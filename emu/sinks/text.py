@@ -39,7 +39,8 @@ class TextSink:
         """One line. Raises OSError (and remembers it) when the disk is full or the pipe closed."""
         try:
             if event.__class__ is SyscallExit and self._plain:
-                self._put(f"{event.text:<39} = {event.shown}\n")
+                put = self._put
+                put(f"{event.text:<39} = {event.shown}\n")
                 return
             line = self._by_kind.get(event.__class__)
             if line is not None:

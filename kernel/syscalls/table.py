@@ -76,6 +76,7 @@ class Entry:
     def _first_traced(self, task: Task, *raw: int) -> Outcome:
         if not self.ready:
             self.compile()
+        self.call = caller(self.kinds, self.handler)
         self.traced = _tracer(self) if self.scalar is None else _scalar_tracer(self, self.scalar)
         outcome: Outcome = self.traced(task, *raw)
         return outcome
@@ -139,9 +140,11 @@ def dispatch(task: Task, nr: int, a0: int, a1: int, a2: int, a3: int, a4: int, a
     if entry is None:
         return _unknown(task, nr, (a0, a1, a2, a3, a4, a5))
     if SyscallExit in task.system.probes.listeners:
-        return entry.traced(task, a0, a1, a2, a3, a4, a5)
+        traced = entry.traced  # two steps, here and below: Python looks for a method first in `entry.traced(…)`
+        return traced(task, a0, a1, a2, a3, a4, a5)
+    call = entry.call
     try:
-        value = entry.call(task, a0, a1, a2, a3, a4, a5)
+        value = call(task, a0, a1, a2, a3, a4, a5)
     except LinuxError as error:
         return _refused(task, entry, error, None)
     if value.__class__ is int:
@@ -229,7 +232,7 @@ def _tracer(entry: Entry) -> Callable[..., Outcome]:
 
 def _scalar_tracer(entry: Entry, text: Callable[..., str]) -> Callable[..., Outcome]:
     """The same where `text` needs the registers alone: a call that does not sleep needs no Trace then."""
-    nr, name, hexadecimal = entry.nr, entry.name, entry.result is Hexadecimal
+    nr, name, call, hexadecimal = entry.nr, entry.name, entry.call, entry.result is Hexadecimal
 
     def traced(task: Task, a0: int, a1: int, a2: int, a3: int, a4: int, a5: int) -> Outcome:
         system = task.system
@@ -237,7 +240,7 @@ def _scalar_tracer(entry: Entry, text: Callable[..., str]) -> Callable[..., Outc
         slept = clock.slept
         errno, why = None, ""
         try:
-            value = entry.call(task, a0, a1, a2, a3, a4, a5)
+            value = call(task, a0, a1, a2, a3, a4, a5)
         except LinuxError as error:
             value, why = _refused(task, entry, error, None), error.why
         if value.__class__ is not int:
