@@ -54,6 +54,8 @@ def test_a_real_programs_trace_is_straces(what: str) -> None:
     name, *argv = PROGRAMS[what]
     exe = os.path.realpath(program(name, {"busybox": "busybox-static", "ldconfig": "libc-bin"}[name]))
     seen = [path for path in (DATA, Path("/etc/ld.so.cache")) if path.exists()]
+    if not any(str(DATA) in word for word in argv):
+        seen.remove(DATA)  # which may lie below the folder that the program looks at
     theirs, cwd = straced(exe, tuple(argv), stdin=LINES)
     ours = emulated(exe, tuple(argv), stdin=LINES, traced=True, mounts=[mount(path, str(path)) for path in seen])
     compare(theirs, ours, exe, cwd)

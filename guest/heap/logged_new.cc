@@ -1,5 +1,6 @@
 /* As logged.c, for C++: says each new and delete of its own by a raw write. */
 // NOT COMPARED: prints addresses of its heap
+// NOT ON A HOST: prints addresses of its heap, which another break moves
 #include <cstdint>
 #include <cstdlib>
 #include <new>

@@ -6,6 +6,7 @@ import gc
 import io
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -155,15 +156,16 @@ def _host_rss() -> int:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/statm and /proc/self/fd")
 def test_a_hundred_runs_leak_neither_memory_nor_descriptors(hello: Path) -> None:
-    for _ in range(20):
-        emu.run(hello, memory="64M")
-    gc.collect()
-    before, files = _host_rss(), len(os.listdir("/proc/self/fd"))
-    for _ in range(100):
-        assert emu.run(hello, memory="64M").exit_status == 0
-    gc.collect()
+    files, sizes = 0, []
+    for _ in range(4):
+        for _ in range(25):
+            assert emu.run(hello, memory="64M").exit_status == 0
+        gc.collect()
+        files = files or len(os.listdir("/proc/self/fd"))
+        sizes.append(_host_rss())
     assert len(os.listdir("/proc/self/fd")) == files
-    assert _host_rss() - before < 8 << 20
+    # a leak grows in each round; what the process only gets used to (arenas, caches) does not
+    assert min(after - before for before, after in pairwise(sizes)) < 1 << 20
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc/self/fd")

@@ -113,14 +113,24 @@ def test_limits_are_124_with_a_message(hello: str) -> None:
     assert done.stderr == b"heapscope: stopped after exactly 50 instructions (--max-instructions)\n"
 
 
-def _interrupted(words: list[str], signals: list[int]) -> tuple[int, str]:
-    """Run `words`, wait until it has printed something, send the signals; exit code and stderr."""
+SET = 'write(1, "set\\n"'  # a line of the trace: the shell has set its trap
+
+
+def _interrupted(words: list[str], signals: list[int], ready: str = "execve(") -> tuple[int, str]:
+    """Run `words`, wait until its trace says `ready`, send the signals; exit code and stderr."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "emu", "run", *words], cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "emu", "run", *words],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     assert process.stderr is not None
     os.set_blocking(process.stderr.fileno(), True)
-    first = process.stderr.readline()
+    first = line = process.stderr.readline()
+    while line and ready.encode() not in line:
+        line = process.stderr.readline()
+        first += line
     for number in signals:
         time.sleep(0.2)
         process.send_signal(number)
@@ -143,7 +153,8 @@ def test_sigterm_ends_a_guest_that_computes() -> None:
 
 def test_a_second_ctrl_c_ends_a_guest_that_ignores_the_first() -> None:
     bash = program("bash-static")
-    code, text = _interrupted([bash, "-c", "trap '' INT; while :; do :; done"], [signal.SIGINT, signal.SIGINT])
+    script = "trap '' INT; echo set; while :; do :; done"
+    code, text = _interrupted([bash, "-c", script], [signal.SIGINT, signal.SIGINT], SET)
     assert code == 128 + signal.SIGINT
     assert "--- SIGINT" in text
     assert text.endswith("heapscope: interrupted twice: ended without asking the guest\n")
@@ -151,7 +162,7 @@ def test_a_second_ctrl_c_ends_a_guest_that_ignores_the_first() -> None:
 
 def test_a_guest_that_handles_ctrl_c_goes_on() -> None:
     bash = program("bash-static")
-    code, text = _interrupted([bash, "-c", "trap 'exit 7' INT; while :; do :; done"], [signal.SIGINT])
+    code, text = _interrupted([bash, "-c", "trap 'exit 7' INT; echo set; while :; do :; done"], [signal.SIGINT], SET)
     assert code == 7
     assert "rt_sigreturn" in text
 
