@@ -8,6 +8,7 @@
  *     peek s+8    | poke s+8 a+3000  a word of 8 bytes      resident a+0 10  mincore of so many pages
  *     memfd 5                        a file of 5 pages, page n full of 'a'+n; descriptors count from 3
  *     open path flags                a file by name         limit 8 10000    a soft limit
+ *     many 1000                      so many mappings at 2^45, none of which merge
  *     drop                           be uid 1000            maps | smaps | status | faults   what the system says
  *
  * An address is relative to a region: a the arena, t the top of the space for mmap, h where the heap begins, s a scratch
@@ -27,6 +28,7 @@
 #include <unistd.h>
 
 #define ARENA (0x100000000000UL - 0x8000) /* a boundary of all levels of page tables lies 8 pages in */
+#define MANY 0x200000000000UL
 #define NEAR (1L << 32)
 
 typedef unsigned long word;
@@ -46,7 +48,7 @@ static const struct {
     {"pwrite64", SYS_pwrite64}, {"fcntl", SYS_fcntl}, {"close", SYS_close}, {"prctl", SYS_prctl},
     {"personality", SYS_personality}, {"getrlimit", SYS_getrlimit}, {"setrlimit", SYS_setrlimit},
     {"prlimit64", SYS_prlimit64}, {"membarrier", SYS_membarrier}, {"memfd_create", SYS_memfd_create},
-    {"map_shadow_stack", 453}, {"getrusage", SYS_getrusage}, {"sysinfo", SYS_sysinfo},
+    {"map_shadow_stack", 453}, {"userfaultfd", 323}, {"memfd_secret", 447}, {"pipe2", SYS_pipe2}, {"dup", SYS_dup}, {"getrusage", SYS_getrusage}, {"sysinfo", SYS_sysinfo},
 };
 
 static char script[1 << 16], out[1 << 15], text[1 << 14];
@@ -185,6 +187,13 @@ static void memfd(word pages) {
     say_result(fd);
 }
 
+/* As many mappings of a page, none of which merge; tells how many there were room for. */
+static void many(word n) {
+    word done = 0;
+    while (done < n && sys(SYS_mmap, MANY + (done << 12), 4096, done & 1, 0x32, -1UL, 0) > 0) done++;
+    say_result((long)done);
+}
+
 static void limit(word resource, word soft) {
     struct rlimit both;
     SYS3(SYS_getrlimit, resource, &both, 0);
@@ -248,6 +257,7 @@ static void play(char *words[], int n) {
     for (int k = 1; k < n; k++) a[k - 1] = number(words[k]);
     if (!strcmp(what, "resident")) resident(a[0], a[1]);
     else if (!strcmp(what, "memfd")) memfd(a[0]);
+    else if (!strcmp(what, "many")) many(a[0]);
     else if (!strcmp(what, "limit")) limit(a[0], a[1]);
     else if (!strcmp(what, "drop")) {
         say_result(SYS3(SYS_setresuid, 1000, 1000, 0));

@@ -328,8 +328,9 @@ def populate_vma(mm: Mm, vma: Vma, start: int, end: int) -> Fault:
     for va in range(start, end, 4096):
         entry = table.entry(va)
         if entry & P and (access is READ_ACCESS or entry & W):
-            if not entry & A:
-                words[table.lookup(va)] = entry | A
+            touched = A if access is READ_ACCESS else A | D
+            if entry & touched != touched:
+                words[table.lookup(va)] = entry | touched
             continue
         fault = handle_mm_fault(mm, va, access)
         if fault is not OK:

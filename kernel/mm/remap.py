@@ -207,7 +207,7 @@ def move_page_tables(mm: Mm, source: Vma, target: Vma, old: int, new: int, lengt
     """Move all PTEs of [old, old + length) to `new`, whole tables where both sides are 2 MiB-aligned."""
     table, words = mm.page_table, mm.words
     table.drop_spare()
-    for key in [key for key in table.mids if old >> 30 <= key <= old + length - 1 >> 30]:
+    for key in [key for key in table.mids if length and old >> 30 <= key <= old + length - 1 >> 30]:
         # Linux makes the top tables of the new place wherever the old one had theirs, before it knows of pages.
         table.bare = True
         table.make_top(max(old, key << 30) - old + new)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from struct import Struct
 
 from kernel.mm.pte import SPECIAL
-from kernel.mm.vma import EXEC, WRITE, Vma
+from kernel.mm.vma import ACCESS, EXEC, WRITE, Vma
 
 TELL, TOLD = 4, 5  # indices into VmaSet.window, after start, end, PTE bits of a page written to and of the zero page
 _set_window = Struct("=5Q").pack_into
@@ -315,7 +315,8 @@ class VmaSet:
         `fault.settle` owes the VMA its anon_vma."""
         self.recent = self.expected = vma
         write_bits = vma.write_bits if vma.flags & (WRITE | EXEC) == WRITE else 0
-        _set_window(self.window, 0, vma.start, vma.end, write_bits, vma.read_bits | SPECIAL, not vma.anon_vma)
+        read_bits = vma.read_bits | SPECIAL if vma.flags & ACCESS else 0
+        _set_window(self.window, 0, vma.start, vma.end, write_bits, read_bits, not vma.anon_vma)
 
     def forget(self) -> None:
         """Drop what the fault paths remember."""
