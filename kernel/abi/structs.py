@@ -63,12 +63,15 @@ class Itimerspec(Layout):
     it_value: Timespec
 
 
+Ticks = Annotated[int, Scalar("q", lambda v: f"{v} /* {v // 100}.{v % 100:02} s */" if v else "0")]  # clock_t
+
+
 @struct
 class Tms(Layout):
-    tms_utime: I64
-    tms_stime: I64
-    tms_cutime: I64
-    tms_cstime: I64
+    tms_utime: Ticks
+    tms_stime: Ticks
+    tms_cutime: Ticks
+    tms_cstime: Ticks
 
 
 @struct
