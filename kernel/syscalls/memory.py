@@ -113,6 +113,7 @@ def mmap(task: Task, addr: Addr, length: Size, prot: ProtFlags, flags: MapFlags,
         vm_flags |= _anonymous_mapping(flags, vm_flags)
     if flags & Map.NORESERVE:
         vm_flags |= mm_map.noreserve(mm)
+    shared: Shmem | None = None
     if vm_flags & vm.SHARED and mappable is None:
         pgoff = 0
         mappable = behind = shared = Shmem(mm.frames, size >> 12, accounted=False)
