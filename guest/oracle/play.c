@@ -15,6 +15,7 @@
  * page of the guest's own. Printed are `= value` (an errno negative), `ok`, or `! signal si_code address`; the texts of
  * /proc come as they are, between their name and a line with a dot.
  */
+// NOT COMPARED: on a host it turns randomisation off by personality(2), which is off in ours
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
