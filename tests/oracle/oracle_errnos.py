@@ -94,8 +94,8 @@ def page() -> str:
     lines = [
         "# Memory syscalls: each errno, and the test that has it",
         "",
-        "Made by `python tests/oracle/oracle_errnos.py` from `tests/oracle/errnos.toml`; CI checks that it is current and",
-        "that no errno of a man page (man-pages 6.9) is left out. A test is one of `tests/oracle/test_oracle_errnos.py`: a",
+        "Made by `python tests/oracle/oracle_errnos.py` from `tests/oracle/errnos.toml`; CI checks that it is current,",
+        "and that no errno of a man page (man-pages 6.9) is left out. Tests are in `tests/oracle/test_oracle_errnos.py`: a",
         "script that has the errno on the host's Linux and on ours, or on ours alone where it says why.",
         "",
         "| call | errno | when | test |",

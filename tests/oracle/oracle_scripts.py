@@ -26,6 +26,7 @@ class Writer:
     def __init__(self, rng: Random) -> None:
         self.rng = rng
         self.lines: list[str] = []
+        self.vast = self.locks_all = False  # not both: nobody wants to wait for terabytes to be made present
         self.files_too = rng.random() < 0.3
         self.seals_too = rng.random() < 0.2  # a write to a sealed file from a bad address: EPERM or EFAULT, in fs
         self.numa_too = rng.random() < 0.15
@@ -70,6 +71,14 @@ class Writer:
             return rng.choice(sizes)
         return rng.choice([1, 1, 1, 2, 2, 3, 4, 6, 9]) * 4096
 
+    def _sane(self, size: int) -> int:
+        """The length of a new mapping."""
+        if 1 << 20 < size < 1 << 47:
+            if self.locks_all:
+                return 4096
+            self.vast = True
+        return size
+
     def call(self, name: str, *args: int | str) -> None:
         self.lines.append(" ".join([name, *[arg if isinstance(arg, str) else _hex(arg) for arg in args]]))
 
@@ -95,7 +104,7 @@ class Writer:
         for bit, odds in ((0x100, 0.06), (0x2000, 0.05), (0x4000, 0.05), (0x8000, 0.08), (0x20000, 0.05), (0x40, 0.04)):
             if rng.random() < odds:
                 flags |= bit
-        size = self.size(addr)
+        size = self._sane(self.size(addr))
         if size > 1 << 24:
             flags &= ~0xA000  # nobody wants to wait for it
         if rng.random() < 0.03:
@@ -132,6 +141,7 @@ class Writer:
         new = old if rng.random() < 0.5 else self.size(to)
         if new in (1 << 30, 1 << 46):
             new = 1 << 21
+        new = self._sane(new)
         self.call("mremap", va, old, new, flags, to)
 
     def madvise(self) -> None:
@@ -157,10 +167,11 @@ class Writer:
             self.call(name, va, self.size(va), rng.choice([0, 1, 2, 4, 5, 6, 8]))
         elif name == "remap_file_pages":
             self.call(name, va, self.size(va), rng.choice([0, 0, 0, 1]), rng.randrange(6), rng.choice([0, 0x10000]))
-        elif name == "mlockall":
+        elif name == "mlockall" and not self.vast:
+            self.locks_all = True
             self.call(name, rng.choice([1, 2, 3, 3, 6, 7, 4, 0, 8]))
         else:
-            self.call(name)
+            self.call("munlockall")
 
     def resident(self) -> None:
         rng, va = self.rng, self.va()
@@ -187,7 +198,7 @@ class Writer:
             if rng.random() < 0.05:
                 offset = rng.choice([1, 1 << 62, 1 << 63])
             va = self.va()
-            size = min(self.size(va), 1 << 40)
+            size = self._sane(min(self.size(va), 1 << 40))
             self.call("mmap", va, size, prot, flags, rng.choice([fd] * 12 + [9]), offset)
         elif which == 5:
             self.call("ftruncate", fd, rng.choice([0, 1, 100, 4096, 5000, 8192, 20000, 40000]))
@@ -241,7 +252,7 @@ class Writer:
             self.call("prctl", 0x53564D41, 0, va, self.size(va), rng.choice(["0", "s+700", "s+700", "1000"]))
         elif which == 2:
             self.call("munmap", self.va(), rng.choice([4096, 8192]))
-            self.call("mmap", "0", self.size("0"), 3, 0x22, -1, 0)
+            self.call("mmap", "0", self._sane(self.size("0")), 3, 0x22, -1, 0)
         elif which == 3:
             self.lines.append(f"poke {va} {self.va()}")
         else:
