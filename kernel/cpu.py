@@ -105,10 +105,10 @@ class Regs:
 
 class FaultTable(NamedTuple):
     """What a CPU needs to answer the simplest page faults by itself, exactly as `kernel.mm.fault` would: the first
-    touch of a page of one anonymous private VMA, and the first write to such a page after reads. All but `window` are
-    u32 or u64 arrays shared with their owners, who may change them whenever the CPU does not run."""
+    touch of a page of an anonymous private VMA, and the first write to such a page after reads. All are u32 or u64
+    arrays shared with their owners, who may change them whenever the CPU does not run."""
 
-    window: memoryview  # VmaSet.window: start, end, PTE bits after a write, of the zero page (0: not these), TELL, TOLD
+    windows: memoryview  # Windows.table: which VMAs, with which PTE bits
     mm_counters: memoryview  # Mm.counters
     frame_counters: memoryview  # Frames.counters
     refs: memoryview  # Frames.refs

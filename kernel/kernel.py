@@ -21,7 +21,7 @@ from kernel.mm.frames import Frames, OutOfMemory
 from kernel.mm.hugetlb import HugePool
 from kernel.mm.numa import NumaFrames
 from kernel.mm.reclaim import Clock
-from kernel.mm.vmaset import TOLD
+from kernel.mm.windows import TOLD
 from kernel.probes import Probes
 from kernel.procfs.mount import mount_procfs
 from kernel.rlimit import Rlimits
@@ -119,7 +119,7 @@ class Kernel:
     def syscall(self, nr: int, a0: int, a1: int, a2: int, a3: int, a4: int, a5: int, /) -> int | None:
         """`kernel.cpu.Traps.syscall`."""
         task = self.current
-        if task.mm.vmas.window[TOLD]:
+        if task.mm.windows.table[TOLD]:
             settle(task.mm)
         try:
             value = dispatch(task, nr, a0, a1, a2, a3, a4, a5)
@@ -133,7 +133,7 @@ class Kernel:
     def page_fault(self, va: int, access: Access, /) -> bool:
         """`kernel.cpu.Traps.page_fault`."""
         mm = self.current.mm
-        if mm.vmas.window[TOLD]:
+        if mm.windows.table[TOLD]:
             settle(mm)
         try:
             fault = handle_mm_fault(mm, va, access)
@@ -169,7 +169,7 @@ class Kernel:
     def handle(self, trap: Trap) -> bool:
         """Do what a Trap asks for; True while there is something left to run."""
         task = self.current
-        if task.mm.vmas.window[TOLD]:
+        if task.mm.windows.table[TOLD]:
             settle(task.mm)
         kind = trap.kind
         nr = None

@@ -64,7 +64,7 @@ class State(ctypes.Structure):
         ("on_limit", OnLimit),
         ("on_interrupt", OnInterrupt),
         ("on_syscall", OnSyscall),
-        ("window", c_void_p),
+        ("windows", c_void_p),
         ("mm_counters", c_void_p),
         ("frame_counters", c_void_p),
         ("refs", c_void_p),

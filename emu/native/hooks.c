@@ -428,7 +428,7 @@ EXPORT hs_state *hs_init(void)
 /* For tests: as decode.length. */
 EXPORT uint64_t hs_length(const uint8_t *code, uint64_t n, uint64_t at) { return length_at(S, code, n, at); }
 
-/* --- page faults: what kernel/mm/fault.py does for the anonymous private VMA in `window` ------------------------- */
+/* --- page faults: what kernel/mm/fault.py does for the VMAs in `windows` ------------------------- */
 
 /* Frames.alloc: a zeroed frame with one reference, or NONE. */
 static uint64_t alloc_frame(void)
@@ -450,12 +450,25 @@ static uint64_t alloc_frame(void)
     return pfn;
 }
 
-/* handle_mm_fault for the first touch of a page of `window`, and for the first write after a read. 0: not ours. */
+/* The number of the window that shows va, 0 for none. */
+static uint64_t find_window(uint64_t va)
+{
+    uint64_t n = S->windows ? S->windows[HS_USED] : 0;
+    for (const uint64_t *window = S->windows + HS_HEAD + n * HS_WIDTH; n; n--) {
+        window -= HS_WIDTH;
+        if (va >= window[HS_START] && va < window[HS_END])
+            break;
+    }
+    return n;
+}
+
+/* handle_mm_fault for the first touch of a page in a window, and for the first write after a read. 0: not ours. */
 static int fault_here(uint64_t va, uint32_t error)
 {
-    uint64_t *window = S->window;
-    if (!window || va < window[HS_START] || va >= window[HS_END])
+    uint64_t n = find_window(va);
+    if (!n)
         return 0;
+    const uint64_t *window = S->windows + HS_HEAD + (n - 1) * HS_WIDTH;
     uint64_t *pte = find_pte(S, va);
     if (!pte)
         return 0;
@@ -469,12 +482,15 @@ static int fault_here(uint64_t va, uint32_t error)
             return 0;
         if (error == 6 ? *pte != 0 : !(*pte & SPECIAL) || *pte & WRITABLE || !(*pte & PRESENT) || !(write_bits & NX))
             return 0;
+        if (window[HS_TELL] && S->windows[HS_TOLD] && S->windows[HS_TOLD] != n)
+            return 0;
         uint64_t pfn = alloc_frame();
         if (pfn == NONE)
             return 0;
         *pte = pfn << 12 | write_bits;
         S->mm_counters[HS_ANON]++;
-        window[HS_TOLD] = window[HS_TELL];
+        if (window[HS_TELL])
+            S->windows[HS_TOLD] = n;
     }
     S->mm_counters[HS_MIN_FLT]++;
     return 1;

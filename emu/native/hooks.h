@@ -14,10 +14,11 @@
 /* Flag bytes of the opcode tables; emu/cpu/decode.py owns them. */
 enum { HS_MODRM = 1, HS_IMM8 = 2, HS_IMM16 = 4, HS_IMMZ = 8, HS_IMMV = 16, HS_MOFFS = 32, HS_GROUP3 = 64, HS_PREFIX = 128 };
 
-/* Indices into Frames.counters and Mm.counters, and into VmaSet.window (kernel/mm/{frames,mm,vmaset}.py). */
+/* Indices into Frames.counters, Mm.counters and Windows.table, and into a window (kernel/mm/{frames,mm,windows}.py). */
 enum { HS_FREE, HS_BUMP, HS_LIMIT, HS_ZERO };
 enum { HS_ANON = 0, HS_MIN_FLT = 4 };
-enum { HS_START, HS_END, HS_WRITE_BITS, HS_READ_BITS, HS_TELL, HS_TOLD };
+enum { HS_TOLD, HS_USED, HS_HEAD };
+enum { HS_START, HS_END, HS_WRITE_BITS, HS_READ_BITS, HS_TELL, HS_WIDTH };
 
 typedef struct {
     uint64_t address;
@@ -65,8 +66,8 @@ typedef struct {
     void (*on_interrupt)(uint32_t number, uint64_t rip, uint64_t va, uint32_t error);
     int64_t (*on_syscall)(uint64_t nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
 
-    /* faults answered here; window NULL: none */
-    uint64_t *window;
+    /* faults answered here; windows NULL: none */
+    uint64_t *windows;
     uint64_t *mm_counters, *frame_counters;
     uint32_t *refs, *free;
 

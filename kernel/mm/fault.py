@@ -17,7 +17,6 @@ from kernel.mm.mm import COW, FILE, MAJ_FLT, MIN_FLT, SHMEM, Mm
 from kernel.mm.mm import SWAP as SWAPPED
 from kernel.mm.pte import ANON, HERE, NX, PFN, SOFT_DIRTY, SPECIAL, SWAP, A, D, P, W
 from kernel.mm.vma import ACCESS, EXEC, GROWSDOWN, HUGETLB, LOCKED, LOCKONFAULT, SHARED, WRITE, Vma
-from kernel.mm.vmaset import TELL, TOLD
 
 FAULT_AROUND = 16  # pages (fault_around_bytes)
 READ_ACCESS, WRITE_ACCESS, FETCH_ACCESS = Access.READ, Access.WRITE, Access.FETCH
@@ -77,15 +76,15 @@ def handle_mm_fault(mm: Mm, va: int, access: Access) -> Fault:
         counters[MIN_FLT] += 1
         if flags & EXEC:
             mm.frames.code.add(pfn)
-        elif vmas.window[0] != vma.start:
-            vmas.expect(vma)
+        elif not vma.window:
+            vmas.windows.open(vma)
         kind = "anon"
     else:
         pfn = mm.frames.zero_pfn
         mm.words[index] = pfn << 12 | vma.read_bits | SPECIAL
         mm.counters[MIN_FLT] += 1
-        if vmas.window[0] != vma.start:
-            vmas.expect(vma)
+        if not vma.window:
+            vmas.windows.open(vma)
         kind = "zero"
     if mm.probes.wants(PageFault):
         emit(mm, va, access, kind, pfn)
@@ -93,11 +92,10 @@ def handle_mm_fault(mm: Mm, va: int, access: Access) -> Fault:
 
 
 def settle(mm: Mm) -> None:
-    """The CPU has filled a page of `vmas.expected` by itself: to be called before anything looks at an anon_vma."""
-    vmas = mm.vmas
-    vmas.window[TELL] = vmas.window[TOLD] = 0
-    if not vmas.expected.anon_vma:
-        prepare_anon_vma(mm, vmas.expected)
+    """The CPU has filled the first page of a VMA by itself: to be called before anything looks at an anon_vma."""
+    vma = mm.vmas.windows.take_told()
+    if vma is not None and not vma.anon_vma:
+        prepare_anon_vma(mm, vma)
 
 
 def _present(mm: Mm, vma: Vma, va: int, access: Access, index: int, entry: int) -> Fault:

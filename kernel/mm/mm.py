@@ -39,7 +39,8 @@ class Mm:
         "env_end", "env_start", "exec_vm", "frames", "hiwater_rss", "hiwater_vm", "legacy_layout", "limits",
         "locked_vm", "lost_locks", "map_count", "max_map_count", "mmap_base", "mmap_min_addr", "next_anon_vma",
         "now", "page_table", "policy", "privileged", "probes", "ram", "read_implies_exec", "stack_guard_gap",
-        "stack_vm", "start_brk", "start_code", "start_data", "start_stack", "tlb", "total_vm", "vmas", "words",
+        "stack_vm", "start_brk", "start_code", "start_data", "start_stack", "tlb", "total_vm", "vmas", "windows",
+        "words",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +69,7 @@ class Mm:
         self.privileged = privileged
         self.page_table = PageTable(frames)
         self.vmas = VmaSet()
+        self.windows = self.vmas.windows
         self.counters = memoryview(bytearray(8 * 8)).cast("Q")
         self.hiwater_rss = self.hiwater_vm = 0
         self.total_vm = self.data_vm = self.stack_vm = self.exec_vm = self.locked_vm = 0
@@ -96,7 +98,7 @@ class Mm:
         if self.frames.nodes > 1 or self.probes.wants(PageFault):
             return None
         frames = self.frames
-        return FaultTable(self.vmas.window, self.counters, frames.counters, frames.refs, frames.free)
+        return FaultTable(self.windows.table, self.counters, frames.counters, frames.refs, frames.free)
 
     @property
     def commit(self) -> Commit:

@@ -82,7 +82,8 @@ def _fault_in(mm: Mm, vma: Vma, va: int, write: bool) -> bool:
     finally:
         vma.flags = flags
     if flags & (WRITE if write else READ) == 0:
-        mm.vmas.forget()
+        if vma.window:
+            mm.vmas.windows.close(vma)
         index = mm.page_table.lookup(va)
         if index >= 0:
             mm.words[index] &= ~W

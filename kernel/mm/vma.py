@@ -57,13 +57,14 @@ class Vma:
     `prev` and `next` are its neighbours in the VmaSet that holds it (at the ends: the set's sentinels).
     `file` is the open file description behind `mappable` (or `mappable` itself): two of one file never merge.
     `read_bits` and `write_bits` are the PTE bits of a page that a read, or a write, has just delivered.
+    `window` is its number in `Windows`, 0 for none.
     """
 
     next: Vma
     prev: Vma
     __slots__ = (
         "anon_vma", "end", "file", "flags", "forked", "mappable", "name", "next", "pgoff", "policy", "prev",
-        "read_bits", "shmem", "start", "write_bits",
+        "read_bits", "shmem", "start", "window", "write_bits",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +80,7 @@ class Vma:
         self.forked = False  # its anon_vma has ancestors (Linux: vma_is_fork_child)
         self.policy = policy
         self.name = ""
+        self.window = 0
         self.shmem = mappable is not None and bool(getattr(mappable, "shmem", False))
         self.flags = flags
         self.write_bits = WRITE_BITS[flags & 15]

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from struct import Struct
 
-from kernel.mm.pte import SPECIAL
-from kernel.mm.vma import ACCESS, EXEC, WRITE, Vma
+from kernel.mm.vma import Vma
+from kernel.mm.windows import Windows
 
-TELL, TOLD = 4, 5  # indices into VmaSet.window, after start, end, PTE bits of a page written to and of the zero page
-_set_window = Struct("=5Q").pack_into
 MAX = 64
 TOP = 1 << 64
 NONE = Vma(0, 0, 0)
@@ -94,12 +91,11 @@ class VmaSet:
     """Always: VMAs are sorted and do not overlap; each is linked to its neighbours; `head` and `tail` are sentinels
     below and above all (empty, without flags), so that every VMA has neighbours. `len` and iteration leave them out.
 
-    `recent` is the VMA where the next fault is likely: that of the last one, or the newest; or an empty one. `window`
-    says the same to a native fault path, see `expect`: start == end when there is none. Every change to the set
-    empties both.
+    `recent` is the VMA where the next fault is likely: that of the last one, or the newest; or an empty one. `windows`
+    tell the same to a native fault path; a change of a VMA closes its own.
     """
 
-    __slots__ = ("chunks", "expected", "firsts", "head", "maxima", "recent", "tail", "window")
+    __slots__ = ("chunks", "firsts", "head", "maxima", "recent", "tail", "windows")
 
     def __init__(self) -> None:
         self.head = Vma(0, 0, 0)
@@ -109,8 +105,8 @@ class VmaSet:
         self.chunks = [Chunk([self.tail], [0])]
         self.firsts = [0]  # the first start of each chunk; the first chunk's counts as 0
         self.maxima = Maxima([0])
-        self.recent = self.expected = NONE
-        self.window = memoryview(bytearray(8 * 6)).cast("Q")
+        self.recent = NONE
+        self.windows = Windows()
 
     def __len__(self) -> int:
         return sum(len(chunk.vmas) for chunk in self.chunks) - 1
@@ -233,8 +229,6 @@ class VmaSet:
 
     def insert_at(self, c: int, i: int, vma: Vma) -> None:
         """As `insert`, where chunk `c` has the VMA above it at index `i`."""
-        if self.recent is not NONE:
-            self.forget()
         chunk = self.chunks[c]
         vmas, gaps, start = chunk.vmas, chunk.gaps, vma.start
         above = vmas[i]
@@ -257,8 +251,10 @@ class VmaSet:
 
     def remove(self, vma: Vma) -> None:
         """Take a VMA out."""
-        if self.recent is not NONE:
-            self.forget()
+        if vma.window:
+            self.windows.close(vma)
+        if self.recent is vma:
+            self.recent = NONE
         below, above = vma.prev, vma.next
         below.next, above.prev = above, below
         c = bisect_right(self.firsts, vma.start) - 1
@@ -284,8 +280,8 @@ class VmaSet:
 
     def resize(self, vma: Vma, start: int, end: int) -> None:
         """Move a VMA's ends; it must still fit between its neighbours."""
-        if self.recent is not NONE:
-            self.forget()
+        if vma.window:
+            self.windows.close(vma)
         c = bisect_right(self.firsts, vma.start) - 1
         chunk = self.chunks[c]
         i = bisect_left(chunk.starts, vma.start)
@@ -306,23 +302,14 @@ class VmaSet:
 
     def reflag(self, vma: Vma, flags: int) -> None:
         """Change a VMA's flags."""
-        self.forget()
+        if vma.window:
+            self.windows.close(vma)
         vma.reflag(flags)
 
     def expect(self, vma: Vma) -> None:
-        """The next faults are likely in `vma`, which is anonymous and private: from now on a CPU that was given the
-        FaultTable may do there what kernel/mm/fault.py does. It sets TOLD to TELL when it has filled a page: then
-        `fault.settle` owes the VMA its anon_vma."""
-        self.recent = self.expected = vma
-        write_bits = vma.write_bits if vma.flags & (WRITE | EXEC) == WRITE else 0
-        read_bits = vma.read_bits | SPECIAL if vma.flags & ACCESS else 0
-        _set_window(self.window, 0, vma.start, vma.end, write_bits, read_bits, not vma.anon_vma)
-
-    def forget(self) -> None:
-        """Drop what the fault paths remember."""
-        self.recent = NONE
-        self.window[1] = 0
-        self.window[0] = 0
+        """The next faults are likely in `vma`, which is anonymous and private."""
+        self.recent = vma
+        self.windows.open(vma)
 
     def _set_gap(self, c: int, i: int, gap: int) -> None:
         chunk = self.chunks[c]

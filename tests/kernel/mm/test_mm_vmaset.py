@@ -87,7 +87,7 @@ def test_an_empty_set_has_all_the_room() -> None:
     assert len(vmas) == 0
 
 
-def test_a_change_closes_the_windows_of_the_fault_paths() -> None:
+def test_a_change_closes_the_window_of_its_vma() -> None:
     vmas = VmaSet()
     vma = Vma(PAGE, 2 * PAGE, 3)
     vmas.insert(vma)
@@ -97,11 +97,13 @@ def test_a_change_closes_the_windows_of_the_fault_paths() -> None:
         lambda: vmas.remove(vma),
     ]
     for change in changes:
-        vmas.recent = vma
-        vmas.window[0], vmas.window[1] = vma.start, vma.end
+        vmas.expect(vma)
+        window = vma.window
+        assert vmas.windows.owners[window] is vma
         change()
-        assert vmas.recent is not vma
-        assert vmas.window[0] == vmas.window[1] == 0
+        assert vma.window == 0
+        assert vmas.windows.owners[window] is None
+    assert vmas.recent is not vma
 
 
 def test_60000_mappings_are_looked_through_by_chunks_not_one_by_one(mm: Mm) -> None:
