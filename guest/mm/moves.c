@@ -1,4 +1,5 @@
 /* mremap: several mappings at once, MREMAP_DONTUNMAP, parts of mappings, what goes along (offsets, locks, protection). */
+// NOT COMPARED: it reads /proc/self/status, whose length is the host's
 #include "guest.h"
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
