@@ -73,10 +73,12 @@ static uint64_t argument(int n)
 }
 
 
-/* A word of guest memory. The page table of the last 2 MiB region is kept: only a syscall can take it away. */
+/* A word of guest memory. The page table of the last 2 MiB region is kept: only a syscall can take it away, or another
+ * run's RAM. */
+static uint64_t region, calls, root, *table;
+
 static int word(uint64_t va, uint64_t *value)
 {
-    static uint64_t region = ALL, calls, root, *table;
     if (va >= 1ull << 47 || (va & 4095) > 4088)
         return va < 1ull << 47 && hs_read_guest(va, value, 8) == 8;
     if (va >> 21 != region || calls != S->syscalls + 1 || root != S->cr3) {
@@ -588,6 +590,7 @@ EXPORT hp_state *hp_init(hs_state *state)
     functions = NULL;
     memset(&H, 0, sizeof H);
     S = state;
+    region = ALL;
     watches_mask = 255, watches = calloc(256, sizeof *watches);
     slots_mask = 4095, slots = calloc(4096, sizeof *slots);
     H.blocks = calloc(4096, sizeof *H.blocks);
