@@ -191,7 +191,7 @@ def test_our_own_bug_is_code_70_after_the_trace_so_far(
     def broken(*_: object) -> int:
         raise AssertionError("a frame has no owner")
 
-    monkeypatch.setattr(TABLE[NR["exit_group"]], "call", broken)
+    monkeypatch.setattr(TABLE[NR["exit_group"]], "traced", broken)
     monkeypatch.delenv("HEAPSCOPE_DEBUG", raising=False)
     assert main(["run", hello]) == 70
     lines = capfd.readouterr().err.splitlines()
