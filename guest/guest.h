@@ -187,4 +187,32 @@ UNUSED static int file_with(const char *path, size_t length) {
     }
     return fd;
 }
+
+static char guest_text[1 << 16];
+
+/* A whole file of /proc, until the next one is read. */
+UNUSED static char *slurp(const char *path) {
+    int fd = open(path, O_RDONLY);
+    size_t length = 0;
+    ssize_t n;
+    CHECK(fd >= 0);
+    while ((n = read(fd, guest_text + length, sizeof guest_text - 1 - length)) > 0) length += (size_t)n;
+    CHECK(n == 0 && close(fd) == 0);
+    guest_text[length] = 0;
+    return guest_text;
+}
+
+/* A number of /proc/self/status. */
+UNUSED static long status_field(const char *name) {
+    char *at = strstr(slurp("/proc/self/status"), name);
+    CHECK(at != NULL && at[strlen(name)] == ':');
+    return strtol(at + strlen(name) + 1, NULL, 10);
+}
+
+/* TRY(call, argument...): print the call as it is written here, and what came of it; TRIED: only whether it failed */
+#define TRY(name, ...) (errno = 0, guest_tried(#name "(" #__VA_ARGS__ ")", syscall(SYS_##name, __VA_ARGS__)))
+#define TRIED(name, ...) (errno = 0, guest_tried(#name "(" #__VA_ARGS__ ")", syscall(SYS_##name, __VA_ARGS__) < 0 ? -1 : 0))
+#define BAD ((char *)8)
+
+UNUSED static void guest_tried(const char *call, long result) { printf("%s = %ld, errno %d\n", call, result, errno); }
 #endif

@@ -2,25 +2,6 @@
 // NOT COMPARED: the texts of /proc have the host's figures
 #include "guest.h"
 
-static char text[1 << 16];
-
-static char *slurp(const char *path) {
-    int fd = open(path, O_RDONLY);
-    size_t length = 0;
-    ssize_t n;
-    CHECK(fd >= 0);
-    while ((n = read(fd, text + length, sizeof text - 1 - length)) > 0) length += (size_t)n;
-    CHECK(n == 0 && close(fd) == 0);
-    text[length] = 0;
-    return text;
-}
-
-static long field(const char *name) {
-    char *at = strstr(slurp("/proc/self/status"), name);
-    CHECK(at != NULL && at[strlen(name)] == ':');
-    return strtol(at + strlen(name) + 1, NULL, 10);
-}
-
 int main(void) {
     char exe[4096], *start;
     ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
@@ -33,16 +14,16 @@ int main(void) {
     CHECK(stat("/", &st) == 0 && stat("/..", &other) == 0 && st.st_ino == other.st_ino);
     CHECK(strstr(slurp("/proc/self/maps"), exe) != NULL);
 
-    CHECK(field("Pid") == getpid() && field("Tgid") == getpid() && field("PPid") == getppid() && field("Uid") == (long)getuid());
-    CHECK(field("Threads") == 1);
-    long before = field("VmSize"), rss = field("RssAnon"), swap = field("VmSwap");
+    CHECK(status_field("Pid") == getpid() && status_field("Tgid") == getpid() && status_field("PPid") == getppid() && status_field("Uid") == (long)getuid());
+    CHECK(status_field("Threads") == 1);
+    long before = status_field("VmSize"), rss = status_field("RssAnon"), swap = status_field("VmSwap");
     char *p = map_anon(1 << 20, RW);
-    CHECK(field("VmSize") == before + 1024 && field("RssAnon") == rss && swap == 0);
+    CHECK(status_field("VmSize") == before + 1024 && status_field("RssAnon") == rss && swap == 0);
     memset(p, 1, 1 << 19);
-    long grown = field("RssAnon") - rss;
+    long grown = status_field("RssAnon") - rss;
     CHECK(grown >= 512 && grown < 640);
-    CHECK(field("VmPeak") >= field("VmSize") && field("VmHWM") >= field("RssAnon"));
-    CHECK(munmap(p, 1 << 20) == 0 && field("VmSize") == before);
+    CHECK(status_field("VmPeak") >= status_field("VmSize") && status_field("VmHWM") >= status_field("RssAnon"));
+    CHECK(munmap(p, 1 << 20) == 0 && status_field("VmSize") == before);
 
     long size = strtol(slurp("/proc/self/statm"), &start, 10);
     CHECK(size * 4 == before && strtol(start, &start, 10) > 0);

@@ -11,46 +11,37 @@
 #define MCL_ONFAULT 4
 #endif
 
-static long locked_kb(void) {
-    char text[8192];
-    int fd = open("/proc/self/status", O_RDONLY);
-    ssize_t n = read(fd, text, sizeof text - 1);
-    CHECK(n > 0 && close(fd) == 0);
-    text[n] = 0;
-    return strtol(strstr(text, "VmLck:") + 6, NULL, 10);
-}
-
 int main(void) {
     unsigned char vec[8];
     catch_faults();
     char *p = map_anon(8 * PAGE, RW);
-    CHECK(mlock(p + 2 * PAGE, 2 * PAGE) == 0 && locked_kb() == 8);
-    CHECK(mlock(p + 3 * PAGE + 5, PAGE) == 0 && locked_kb() == 12); /* what is locked is not counted twice */
+    CHECK(mlock(p + 2 * PAGE, 2 * PAGE) == 0 && status_field("VmLck") == 8);
+    CHECK(mlock(p + 3 * PAGE + 5, PAGE) == 0 && status_field("VmLck") == 12); /* what is locked is not counted twice */
     CHECK(mincore(p, 8 * PAGE, vec) == 0 && memcmp(vec, "\0\0\1\1\1\0\0\0", 8) == 0);
-    CHECK(munlock(p + 3 * PAGE, PAGE) == 0 && locked_kb() == 8 && mincore(p, 8 * PAGE, vec) == 0 && vec[3] == 1);
-    CHECK(mlock(p, 0) == 0 && munlock(p, 8 * PAGE) == 0 && locked_kb() == 0); /* munlock of what is not locked is none */
+    CHECK(munlock(p + 3 * PAGE, PAGE) == 0 && status_field("VmLck") == 8 && mincore(p, 8 * PAGE, vec) == 0 && vec[3] == 1);
+    CHECK(mlock(p, 0) == 0 && munlock(p, 8 * PAGE) == 0 && status_field("VmLck") == 0); /* munlock of what is not locked is none */
     puts("mlock");
 
-    CHECK(syscall(SYS_mlock2, p, 8 * PAGE, 1) == 0 && locked_kb() == 32);
+    CHECK(syscall(SYS_mlock2, p, 8 * PAGE, 1) == 0 && status_field("VmLck") == 32);
     CHECK(mincore(p, 8 * PAGE, vec) == 0 && memcmp(vec, "\0\0\1\1\1\0\0\0", 8) == 0); /* MLOCK_ONFAULT: nothing comes by itself */
     p[0] = 1;
     CHECK_ERRNO(madvise(p, PAGE, MADV_DONTNEED), EINVAL);
     CHECK_ERRNO(syscall(SYS_mlock2, p, PAGE, 2), EINVAL);
-    CHECK(munmap(p + PAGE, 7 * PAGE) == 0 && locked_kb() == 4);
+    CHECK(munmap(p + PAGE, 7 * PAGE) == 0 && status_field("VmLck") == 4);
     CHECK_ERRNO(mlock(p, 2 * PAGE), ENOMEM);
     CHECK(munlock(p, PAGE) == 0 && mprotect(p, PAGE, PROT_NONE) == 0);
     CHECK_ERRNO(mlock(p, PAGE), ENOMEM); /* cannot be made present, and is locked all the same */
-    CHECK(locked_kb() == 4 && munlock(p, PAGE) == 0 && mprotect(p, PAGE, RW) == 0 && p[0] == 1);
+    CHECK(status_field("VmLck") == 4 && munlock(p, PAGE) == 0 && mprotect(p, PAGE, RW) == 0 && p[0] == 1);
     puts("ONFAULT, and partial effects");
 
-    CHECK(mlockall(MCL_FUTURE) == 0 && locked_kb() == 0);
+    CHECK(mlockall(MCL_FUTURE) == 0 && status_field("VmLck") == 0);
     char *later = map_anon(2 * PAGE, RW);
-    CHECK(locked_kb() == 8 && mincore(later, 2 * PAGE, vec) == 0 && vec[0] == 1 && vec[1] == 1);
+    CHECK(status_field("VmLck") == 8 && mincore(later, 2 * PAGE, vec) == 0 && vec[0] == 1 && vec[1] == 1);
     CHECK(mlockall(MCL_FUTURE | MCL_ONFAULT) == 0);
     char *lazy = map_anon(PAGE, RW); /* which Linux merges with nothing: another flag */
-    CHECK(mincore(lazy, PAGE, vec) == 0 && vec[0] == 0 && locked_kb() == 12);
+    CHECK(mincore(lazy, PAGE, vec) == 0 && vec[0] == 0 && status_field("VmLck") == 12);
     CHECK_ERRNO(msync(later, PAGE, MS_INVALIDATE), EBUSY);
-    CHECK(munlockall() == 0 && locked_kb() == 0 && msync(later, PAGE, MS_INVALIDATE) == 0);
+    CHECK(munlockall() == 0 && status_field("VmLck") == 0 && msync(later, PAGE, MS_INVALIDATE) == 0);
     CHECK_ERRNO(mlockall(MCL_ONFAULT), EINVAL);
     puts("mlockall");
 

@@ -3,23 +3,10 @@
 // NOT COMPARED: the text of /proc/self/maps has the host's vDSO, inodes and path
 #include "guest.h"
 
-static char text[1 << 16];
-
-static void read_maps(void) {
-    int fd = open("/proc/self/maps", O_RDONLY);
-    size_t length = 0;
-    ssize_t n;
-    CHECK(fd >= 0);
-    while ((n = read(fd, text + length, sizeof text - 1 - length)) > 0) length += (size_t)n;
-    CHECK(n == 0 && close(fd) == 0);
-    text[length] = 0;
-}
-
 /* The mappings within [from, to), by page relative to `from`. */
 static void show(const char *what, const char *from, const char *to) {
-    read_maps();
     printf("%s:", what);
-    for (char *line = text; *line; line = strchr(line, '\n') + 1) {
+    for (char *line = slurp("/proc/self/maps"); *line; line = strchr(line, '\n') + 1) {
         unsigned long start, end, offset;
         char perms[5];
         CHECK(sscanf(line, "%lx-%lx %4s %lx", &start, &end, perms, &offset) == 4);
@@ -34,8 +21,7 @@ static void show(const char *what, const char *from, const char *to) {
 
 static const char *line_of(const void *address) {
     static char line[256];
-    read_maps();
-    for (char *at = text; *at; at = strchr(at, '\n') + 1) {
+    for (char *at = slurp("/proc/self/maps"); *at; at = strchr(at, '\n') + 1) {
         unsigned long start, end;
         CHECK(sscanf(at, "%lx-%lx", &start, &end) == 2);
         if (start <= (uintptr_t)address && (uintptr_t)address < end) {
@@ -78,6 +64,6 @@ int main(void) {
     printf("stack: %s\n", strstr(line_of(&local), "[stack]") ? "named" : "not named");
     printf("heap: %s\n", strstr(line_of((void *)(syscall(SYS_brk, 0) - 1)), "[heap]") ? "named" : "not named");
     printf("code: %.4s, constants: %.4s, data: %.4s\n", strchr(line_of((void *)(uintptr_t)main), ' ') + 1,
-           strchr(line_of("constant"), ' ') + 1, strchr(line_of(text), ' ') + 1);
+           strchr(line_of("constant"), ' ') + 1, strchr(line_of(guest_text), ' ') + 1);
     return 0;
 }

@@ -9,15 +9,6 @@ static char *remap(char *old, size_t from, size_t to, int flags, char *where) {
     return (char *)syscall(SYS_mremap, old, from, to, flags, where);
 }
 
-static long locked_kb(void) {
-    char text[8192];
-    int fd = open("/proc/self/status", O_RDONLY);
-    ssize_t n = read(fd, text, sizeof text - 1);
-    CHECK(n > 0 && close(fd) == 0);
-    text[n] = 0;
-    return strtol(strstr(text, "VmLck:") + 6, NULL, 10);
-}
-
 int main(void) {
     catch_faults();
     char *room = map_anon(64 * PAGE, PROT_NONE);
@@ -58,12 +49,12 @@ int main(void) {
     CHECK_ERRNO(remap(other, 4 * PAGE, 5 * PAGE, 0, NULL), ENOMEM);
     puts("in place");
 
-    long before = locked_kb();
-    CHECK(mlock(other, 4 * PAGE) == 0 && locked_kb() == before + 16);
+    long before = status_field("VmLck");
+    CHECK(mlock(other, 4 * PAGE) == 0 && status_field("VmLck") == before + 16);
     other = remap(other, 4 * PAGE, 6 * PAGE, MREMAP_MAYMOVE, NULL); /* the lock goes along, what is new is there at once */
     unsigned char vec[6];
-    CHECK(other != MAP_FAILED && locked_kb() == before + 24 && mincore(other, 6 * PAGE, vec) == 0 && vec[5] == 1);
-    CHECK(munmap(other, 6 * PAGE) == 0 && locked_kb() == before);
+    CHECK(other != MAP_FAILED && status_field("VmLck") == before + 24 && mincore(other, 6 * PAGE, vec) == 0 && vec[5] == 1);
+    CHECK(munmap(other, 6 * PAGE) == 0 && status_field("VmLck") == before);
     puts("locked");
 
     int fd = file_with("file", 6 * PAGE);

@@ -7,16 +7,10 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-#define TRY(name, ...) (errno = 0, attempt(#name "(" #__VA_ARGS__ ")", syscall(SYS_##name, __VA_ARGS__)))
-#define TRIED(name, ...) (errno = 0, attempt(#name "(" #__VA_ARGS__ ")", syscall(SYS_##name, __VA_ARGS__) < 0 ? -1 : 0))
-#define BAD ((char *)8)
-
 UNUSED static char buf[4096], area[64] __attribute__((aligned(32)));
 UNUSED static int w[4];
 UNUSED static struct timespec ts;
 UNUSED static struct rlimit rl;
-
-static void attempt(const char *call, long result) { printf("%s = %ld, errno %d\n", call, result, errno); }
 
 int main(void) {
     char *edge = map_anon(2 * PAGE, RW) + PAGE - 2; /* two bytes, then nothing */
