@@ -25,6 +25,7 @@ from kernel.probes import Probes
 if TYPE_CHECKING:
     from emu.analysis.heap import HeapFold
     from emu.analysis.heapresult import Heap
+    from emu.analysis.space import SpaceFold
     from emu.trace.heap import HeapTracer
 
 PROGRAM_LIMIT = 1 << 32
@@ -283,21 +284,22 @@ def _one_run(
     )
 
 
-def _trace_heap(machine: Machine, path: str, options: HeapOptions) -> tuple[HeapTracer, HeapFold]:
+def _trace_heap(machine: Machine, path: str, options: HeapOptions) -> tuple[HeapTracer, HeapFold, SpaceFold]:
     from emu.analysis.heap import HeapFold
+    from emu.analysis.space import SpaceFold
 
-    fold = HeapFold(by_stack=options.stack > 0)
+    fold, space = HeapFold(by_stack=options.stack > 0), SpaceFold()
     try:
-        return machine.trace_heap(options, fold), fold
+        return machine.trace_heap(options, fold, space), fold, space
     except RuleError as wrong:
         raise ConfigError(f"{path}: {wrong}") from None
 
 
-def _heap(tracer: HeapTracer, fold: HeapFold) -> Heap:
+def _heap(tracer: HeapTracer, fold: HeapFold, space: SpaceFold) -> Heap:
     from emu.analysis.heapresult import Heap
 
     tracer.end()
-    return Heap(tracer, fold)
+    return Heap(tracer, fold, space)
 
 
 def _machine(config: RunConfig, streams: _Streams, probes: Probes) -> Machine:

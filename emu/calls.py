@@ -122,6 +122,9 @@ class CallHooks(Protocol):
     def reached(self, address: int) -> None:
         """The block at `address` is about to run, on the way to an exact count; the block hook tells of all others."""
 
+    def inside(self) -> bool:
+        """Is the thread that runs inside a traced function? To be asked in a syscall."""
+
     def drain(self) -> None:
         """Hand over the events that are waiting."""
 

@@ -18,11 +18,14 @@ from kernel.kernel import Outcome as KernelOutcome
 from kernel.mm.describe import describe
 from kernel.mm.mm import COW, MAJ_FLT, MIN_FLT
 from kernel.mm.ram import LOW, Ram
+from kernel.mm.stats import resident
+from kernel.mm.vma import GROWSDOWN, WRITE
 from kernel.probes import Probes
 
 if TYPE_CHECKING:
     from emu.calls import HeapOptions
     from emu.trace.heap import HeapTotals, HeapTracer
+    from emu.trace.space import Range, SpaceSink
     from kernel.fs.vfs import Streams
     from kernel.mm.mm import Mm
 
@@ -57,7 +60,7 @@ class Machine:
         name = os.fsencode(guest_path(program, self.config))
         self.kernel.boot(content, name, argv, self.config.environ, os.fsencode(program))
 
-    def trace_heap(self, options: HeapOptions, fold: HeapTotals) -> HeapTracer:
+    def trace_heap(self, options: HeapOptions, fold: HeapTotals, space: SpaceSink) -> HeapTracer:
         """Trace the allocator functions of the program just booted, until it ends or calls execve. Raises RuleError."""
         from emu.elf import Elf
         from emu.trace.alloc_rules import probes_of
@@ -70,9 +73,10 @@ class Machine:
         bias = mm.start_code - min(segment.vaddr for segment in elf.executable)
         guest = Guest(
             elf, bias, task.tid, mm.cr3, mm.counters, _peek(mm), self.cpu.read_regs,
-            lambda va: describe(mm, va), self.cpu.trace_calls,
+            lambda va: describe(mm, va), self.cpu.trace_calls, self.kernel.system.probes, lambda: self.cpu.insns,
+            lambda: _ranges(mm), lambda start, end: resident(mm, start, end),
         )  # fmt: skip
-        return HeapTracer(fold, options.sinks, probes_of(elf, bias, options.rules), guest, options.stack)
+        return HeapTracer(fold, space, options.sinks, probes_of(elf, bias, options.rules), guest, options.stack)
 
     def run(self, interrupts: Interrupts, unread: Callable[[], bool] | None = None) -> Stopped:
         """The trap loop. What the guest does to itself is its end; what we do to it is in the value.
@@ -138,6 +142,17 @@ def _peek(mm: Mm) -> Callable[[int, int], bytes]:
         return taken
 
     return peek
+
+
+def _ranges(mm: Mm) -> list[Range]:
+    """What a program that has just been loaded has: its image, where that may be written, and its stack."""
+    from emu.trace.space import FILE, STACK, STATIC, Range
+
+    return [
+        Range(vma.start, vma.end, (STACK if vma.flags & GROWSDOWN else STATIC) | (FILE if vma.file is not None else 0))
+        for vma in mm.vmas
+        if vma.flags & WRITE
+    ]
 
 
 _spare: list[Ram] = []  # at most one, all zero above LOW: mapping another one costs Unicorn 0.1 s for 4 GiB

@@ -34,6 +34,28 @@ class PageFault(NamedTuple):
     pfn: int
 
 
+class VmaMap(NamedTuple):
+    """[start, end) was mapped, in place of whatever was there: by mmap, brk, mremap, shmat."""
+
+    now: int
+    tid: int
+    cr3: int  # of the address space
+    start: int
+    end: int
+    flags: int  # VM_ flags of the mapping
+    file: bool  # a file or shared memory is behind it
+
+
+class VmaUnmap(NamedTuple):
+    """Nothing is mapped in [start, end) any more; it may have had holes. An address space that ends says nothing."""
+
+    now: int
+    tid: int
+    cr3: int
+    start: int
+    end: int
+
+
 class SignalDelivered(NamedTuple):
     now: int
     tid: int

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from emu.analysis.heap import Cost, HeapFold, Peak, class_name
 from emu.analysis.misuse import Misuse, Places, misuses
+from emu.analysis.space import Map, Space, SpaceFold, space_of
 from emu.calls import CLASSES
 
 if TYPE_CHECKING:
-    from emu.trace.heap import HeapTracer
+    from emu.trace.heap import Events, HeapTracer
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class SizeClass:
 class Heap:
     """What a run did with its heap. Instructions are exact; `live` and `peak` are bytes that the program asked for."""
 
-    def __init__(self, tracer: HeapTracer, fold: HeapFold) -> None:
+    def __init__(self, tracer: HeapTracer, fold: HeapFold, space: SpaceFold) -> None:
         self.events = fold.events
         self.allocations, self.frees, self.failed, self.inner = fold.allocations, fold.frees, fold.failed, fold.inner
         self.allocated_bytes, self.freed_bytes = fold.allocated, fold.freed
@@ -54,13 +55,16 @@ class Heap:
         self.syscalls = dict(zip(("malloc", "free"), fold.syscalls, strict=True))
         self.lost, self.unreturned, self.overlaps = tracer.calls.lost, fold.unreturned, fold.overlaps
         self.misuse_count = tracer.misuses
+        blocks = tracer.blocks()
+        self.space: Space = space_of(space, blocks, tracer.resident)
+        self.map = Map(space.ranges, blocks)  # what each byte of the address space is
         self.call_sites = tuple(tracer.calls.sites())  # return addresses, as EVENT's `site` numbers them
         self.bias = tracer.symbols.bias  # of the program's addresses
         self.functions = tuple(probe.name for probe in tracer.functions)
         self._fold = fold
         places = Places(tracer.symbols, tracer.calls.sites(), tracer.calls.stacks())
         self.misuse: list[Misuse] = misuses(tracer, places)
-        self.leaks: list[Leak] = _leaks(tracer, places)
+        self.leaks: list[Leak] = _leaks(blocks, places)
         by_stack = any(tracer.calls.stacks()[1:])
         self.sites = [
             Site(places.stack(site.key if by_stack else 0, 0 if by_stack else site.key), site.calls, site.bytes)
@@ -97,11 +101,10 @@ class Heap:
         return [row for row in rows if row.allocations or row.free]
 
 
-def _leaks(tracer: HeapTracer, places: Places) -> list[Leak]:
+def _leaks(blocks: Events, places: Places) -> list[Leak]:
     """Live blocks at the end, by call stack or call site, most bytes first. The allocator's own are none."""
     import numpy as np
 
-    blocks = tracer.blocks()
     live = blocks[(blocks["freed_at"] == 0) & (blocks["inner"] == 0)]
     keys = live["stack"].astype(np.uint64) << np.uint64(32) | live["site"]
     found = []

@@ -53,6 +53,9 @@ class NativeCalls:
     def reached(self, address: int) -> None:
         self._lib.hp_reached(address)
 
+    def inside(self) -> bool:
+        return bool(self._lib.hp_inside())
+
     def drain(self) -> None:
         state = self._state
         used = state.used

@@ -141,6 +141,10 @@ class PythonCalls:
         self._tid = tid
         self._stack = self._threads.setdefault(tid, [])
 
+    def inside(self) -> bool:
+        outer = self._stack[0] if self._stack else None
+        return outer is not None and outer.sp >= self._registers.read()[1] and self._word(outer.sp) == outer.ret
+
     def drain(self) -> None:
         ring, self._ring = self._ring, bytearray()
         if ring:

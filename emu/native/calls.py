@@ -56,6 +56,7 @@ def prepare(lib: Any) -> None:
         "hp_reached": (None, c_uint64),
         "hp_switch": (None, c_uint32),
         "hp_end": (None,),
+        "hp_inside": (ctypes.c_int,),
     }
     for name, (result, *arguments) in prototypes.items():
         function = getattr(lib, name)

@@ -631,6 +631,13 @@ EXPORT void hp_switch(uint32_t tid)
     T->tid = tid;
 }
 
+/* Is the thread that runs inside a traced function? One that was left without a return is not. */
+EXPORT int hp_inside(void)
+{
+    uint64_t there;
+    return T->depth && T->frames[0].sp >= reg(RSP) && word(T->frames[0].sp, &there) && there == T->frames[0].ret;
+}
+
 /* The run has ended: what is still inside is written too. */
 EXPORT void hp_end(void)
 {

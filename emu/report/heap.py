@@ -10,6 +10,7 @@ from emu.analysis.misuse import lines as misuse_lines
 if TYPE_CHECKING:
     from emu.analysis.heap import Cost
     from emu.analysis.heapresult import Heap, Leak, Site
+    from emu.analysis.space import Space
 
 SHOWN = 10  # leaks and sites
 
@@ -41,6 +42,7 @@ def _totals(heap: Heap) -> Iterator[tuple[str, str]]:
     when = f" at instruction {heap.peak.instructions:,}" if heap.peak.bytes else ""
     yield "peak live", f"{heap.peak.bytes:,} bytes in {heap.peak.blocks:,} blocks{when}"
     yield "live at the end", f"{heap.live_bytes:,} bytes in {heap.live_blocks:,} blocks"
+    yield "held", _held(heap.space)
     yield "page faults", f"{heap.faults['malloc']:,} in allocations, {heap.faults['free']:,} in frees"
     yield "syscalls", f"{heap.syscalls['malloc']:,} in allocations, {heap.syscalls['free']:,} in frees"
     yield "misuse", f"{heap.misuse_count:,}" if heap.misuse_count else "none"
@@ -48,6 +50,20 @@ def _totals(heap: Heap) -> Iterator[tuple[str, str]]:
         yield "overlaps", f"{heap.overlaps:,} blocks were handed out while they were live"
     if heap.unreturned or heap.lost:
         yield "not returned", f"{heap.unreturned:,}" + _more(heap.lost, "not traced")
+
+
+def _held(space: Space) -> str:
+    """What the allocator got from the kernel, and what became of it."""
+    if not space.peak.bytes:
+        return "nothing that was mapped inside its functions" + _elsewhere(space)
+    ranges = f"{len(space.ranges):,} range{'s' * (len(space.ranges) != 1)}"
+    parts = f"{space.live:,} live, {space.freed:,} freed, {space.own:,} its own or never handed out"
+    most = f"; at most {space.peak.bytes:,}" if space.peak.bytes != space.held else ""
+    return f"{space.held:,} bytes in {ranges}: {parts}; {space.resident:,} resident{most}{_elsewhere(space)}"
+
+
+def _elsewhere(space: Space) -> str:
+    return f"; {space.elsewhere:,} live bytes lie in memory that it got elsewhere" if space.elsewhere else ""
 
 
 def _more(count: int, what: str) -> str:

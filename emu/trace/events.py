@@ -1,7 +1,7 @@
 """Every event a trace may hold: the kernel's own, and (later) what the harness sees of the heap."""
 
-from kernel.events import Note, PageFault, SignalDelivered, SyscallExit, TaskExit
+from kernel.events import Note, PageFault, SignalDelivered, SyscallExit, TaskExit, VmaMap, VmaUnmap
 
-Event = SyscallExit | SignalDelivered | TaskExit | PageFault | Note
+Event = SyscallExit | SignalDelivered | TaskExit | PageFault | VmaMap | VmaUnmap | Note
 
-__all__ = ["Event", "Note", "PageFault", "SignalDelivered", "SyscallExit", "TaskExit"]
+__all__ = ["Event", "Note", "PageFault", "SignalDelivered", "SyscallExit", "TaskExit", "VmaMap", "VmaUnmap"]

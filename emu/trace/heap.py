@@ -13,6 +13,7 @@ from emu.calls import EVENT as EVENT_FORMAT
 from emu.calls import NO_BLOCK, CallHooks, Listener, Totals
 from emu.symbols import Symbols
 from emu.trace.framerules import FrameRules
+from emu.trace.space import Range, SpaceSink, SpaceTracer
 from emu.unwind import Unwinder
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from emu.elf import Elf
     from kernel.cpu import Regs
+    from kernel.probes import Probes
 
     Events = NDArray[np.void]
 
@@ -99,14 +101,19 @@ class Guest(NamedTuple):
     registers: Callable[[], Regs]
     describe: Callable[[int], str]
     hook: Callable[[Listener, int], CallHooks]  # UnicornCpu.trace_calls
+    probes: Probes
+    now: Callable[[], int]  # instructions retired
+    ranges: Callable[[], list[Range]]  # what is mapped
+    resident: Callable[[int, int], int]  # bytes of [start, end) that are in RAM
 
 
 class HeapTracer:
     """Traces the functions of one program while it runs: `begin` before its first instruction, `end` after its last."""
 
     def __init__(
-        self, fold: HeapTotals, sinks: Sequence[HeapSink], probes: Sequence[uprobes.Uprobe], guest: Guest, depth: int
-    ) -> None:
+        self, fold: HeapTotals, space: SpaceSink, sinks: Sequence[HeapSink], probes: Sequence[uprobes.Uprobe],
+        guest: Guest, depth: int,
+    ) -> None:  # fmt: skip
         """`sinks` are given the stream; `fold` is too, unless the hooks add up by themselves."""
         import numpy as np
 
@@ -126,9 +133,12 @@ class HeapTracer:
         calls.switch(guest.tid)
         for probe in probes:
             calls.add(probe.va, probe.function)
+        self._space = SpaceTracer(guest.probes, guest.cr3, guest.now, guest.ranges(), calls, (space,))
+        self.resident = guest.resident
 
     def end(self) -> None:
         """The run is over: the last events go out."""
+        self._space.end()
         self.calls.end()
         self._flush()
         totals = self.calls.totals()

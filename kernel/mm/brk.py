@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kernel.abi.errno import EAGAIN, ENOMEM, LinuxError
 from kernel.abi.limits import RLIMIT_DATA, TASK_SIZE
+from kernel.events import VmaMap
 from kernel.mm.fault import populate
 from kernel.mm.map import check_mlock_future, may_expand_vm, munmap
 from kernel.mm.merge import merge_new
@@ -60,6 +61,8 @@ def _expand(mm: Mm, old: int, new: int) -> None:
     grown = below.end == old > mm.start_brk  # never into the bss
     if not grown or merge_new(mm, old, new, flags, None, old >> 12, None, just_expand=True) is None:
         mm.add(Vma(old, new, flags, None, old >> 12))
+    if VmaMap in mm.probes.listeners:
+        mm.probes.emit(VmaMap(*mm.now(), mm.cr3, old, new, flags, False))
     mm.account(flags, pages)
     if flags & LOCKED:
         mm.locked_vm += pages

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kernel.abi.errno import EAGAIN, ENOMEM, EPERM, LinuxError
 from kernel.abi.limits import RLIMIT_AS, RLIMIT_DATA, RLIMIT_MEMLOCK, TASK_SIZE
+from kernel.events import VmaMap, VmaUnmap
 from kernel.mm.commit import NEVER
 from kernel.mm.merge import merge_new, split_unchecked
 from kernel.mm.place import get_unmapped_area
@@ -98,6 +99,8 @@ def mmap_region(
     else:
         vma = Vma(start, end, flags, mappable, pgoff, 0, None, file)
         mm.add(vma)
+    if VmaMap in mm.probes.listeners:
+        mm.probes.emit(VmaMap(*mm.now(), mm.cr3, start, end, flags, file is not None))
     mm.account(flags, pages)
     if flags & LOCKED:
         if flags & SPECIAL:
@@ -133,6 +136,8 @@ def mmap_anonymous(mm: Mm, length: int, prot: int) -> int:
                 vmas.insert_at(c, i, vma)
                 mm.map_count += 1
                 vmas.expect(vma)
+            if VmaMap in mm.probes.listeners:
+                mm.probes.emit(VmaMap(*mm.now(), mm.cr3, start, end, flags, False))
             return start
     start = get_unmapped_area(mm, 0, length, thp=not length & 0x1FFFFF)
     mmap_region(mm, start, start + length, flags)
@@ -157,10 +162,12 @@ def munmap(mm: Mm, start: int, end: int) -> None:
         mm.update_hiwater()
         _remove(mm, vma)
         free_tables(mm, start, end)
-        return
-    old = mm.vmas.overlapping(start, end)
-    if old:
-        _remove_all(mm, isolate(mm, old, start, end))
+    else:
+        old = mm.vmas.overlapping(start, end)
+        if old:
+            _remove_all(mm, isolate(mm, old, start, end))
+    if VmaUnmap in mm.probes.listeners:
+        mm.probes.emit(VmaUnmap(*mm.now(), mm.cr3, start, end))
 
 
 def isolate(mm: Mm, old: list[Vma], start: int, end: int) -> list[Vma]:

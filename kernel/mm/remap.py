@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kernel.abi.errno import EFAULT, EINVAL, ENOMEM, LinuxError
 from kernel.abi.limits import HPAGE_SIZE, TASK_SIZE
+from kernel.events import VmaMap
 from kernel.mm.fault import populate
 from kernel.mm.map import check_mlock_future, check_sealed, may_expand_vm, munmap
 from kernel.mm.merge import clone, merge_new
@@ -150,6 +151,8 @@ def _expand(mm: Mm, vma: Vma, addr: int, old: int, new: int) -> None:
         if flags & ACCOUNT:
             mm.commit.uncharge(pages)
         raise LinuxError(ENOMEM, "this mapping cannot be extended")
+    if VmaMap in mm.probes.listeners:
+        mm.probes.emit(VmaMap(*mm.now(), mm.cr3, start, end, flags, vma.file is not None))
     mm.account(flags, pages)
     if flags & LOCKED:
         mm.locked_vm += pages
@@ -165,6 +168,8 @@ def _move(mm: Mm, vma: Vma, addr: int, old: int, new: int, new_addr: int, dontun
     if flags & ACCOUNT:
         mm.commit.charge(charged, mm.privileged, mm.total_vm)
     source, target = _copy_vma(mm, vma, addr, new_addr, new)
+    if VmaMap in mm.probes.listeners:
+        mm.probes.emit(VmaMap(*mm.now(), mm.cr3, new_addr, new_addr + new, flags, vma.file is not None))
     move_page_tables(mm, source, target, addr, new_addr, old)
     hiwater_vm = mm.hiwater_vm
     mm.account(flags, new >> 12)

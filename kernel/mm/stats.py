@@ -120,6 +120,14 @@ def vma_stats(mm: Mm, vma: Vma) -> VmaStats:
     return stats
 
 
+def resident(mm: Mm, start: int, end: int) -> int:
+    """Bytes of [start, end) that have a page of their own in RAM: the shared zero page is none."""
+    pages = 0
+    for _, i, j in mm.page_table.leaves_in(start, end):
+        pages += sum(bool(entry & HERE) and not entry & SPECIAL for entry in mm.words[i:j].tolist() if entry)
+    return pages << 12
+
+
 def _hugetlb_stats(mm: Mm, vma: Vma, stats: VmaStats) -> VmaStats:
     """smaps_hugetlb_range: huge pages are in lines of their own."""
     for _, i, _ in mm.page_table.leaves_in(vma.start, vma.end):

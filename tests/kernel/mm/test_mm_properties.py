@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from kernel.abi.errno import LinuxError
 from kernel.cpu import Access
+from kernel.events import VmaMap, VmaUnmap
 from kernel.mm import map as mm_map
 from kernel.mm.advise import do_madvise
 from kernel.mm.check import check_machine
@@ -188,3 +189,15 @@ def test_so_it_is_with_arrays(steps: list[tuple[str, int, int, int]]) -> None:
     for name, a, b, c in steps:
         getattr(world, name)(a, b, c)
         world.check()
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(operation, max_size=30))
+def test_the_events_of_mappings_tell_the_same_address_space(operations: list[tuple[str, int, int, int]]) -> None:
+    world = World()
+    told: set[int] = set()
+    world.mm.probes.listen(VmaMap, lambda event: told.update(range(event.start, event.end, PAGE)))
+    world.mm.probes.listen(VmaUnmap, lambda event: told.difference_update(range(event.start, event.end, PAGE)))
+    for name, *arguments in operations:
+        getattr(world, name)(*arguments)
+        assert told == {va for vma in world.mm.vmas for va in range(vma.start, vma.end, PAGE)}
