@@ -5,19 +5,17 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from emu.calls import HeapOptions, RuleError
 from emu.config import ConfigError, RunConfig, env_pairs, parse_mount, parse_size
 from emu.interrupts import Interrupts
 from emu.machine import Machine, Stopped
-from emu.outcome import Counters, Death
+from emu.outcome import Death, Run, SyscallCount, Syscalls
 from emu.stdio import Capture, FileSource, FileTarget, Source, host_stream
 from emu.trace.events import Note, PageFault, SyscallExit
-from emu.trace.recorder import TRACED, Failure, Listed, Recorder, Sink
+from emu.trace.recorder import TRACED, Listed, Recorder, Sink, Tally
 from kernel.abi.errno import LinuxError
-from kernel.abi.signal import signame
 from kernel.config import Mount
 from kernel.fs.stream import Stream
 from kernel.probes import Probes
@@ -33,38 +31,6 @@ PROGRAM_LIMIT = 1 << 32
 
 class ProgramError(Exception):
     """The program cannot be run: no such file, not an ELF, dynamic, truncated … One line says why."""
-
-
-class Run(NamedTuple):
-    """What a guest did. Exactly one of `exit_status` and `signal` is set when it ended by itself, neither when a limit
-    of the run ended it (`stopped` says which)."""
-
-    exit_status: int | None
-    signal: int | None
-    stopped: Stopped
-    stdout: bytes  # what it wrote to descriptor 1; b"" where that was sent elsewhere
-    stderr: bytes
-    counters: Counters
-    syscalls: dict[str, int]  # calls by name, of those traced; empty without `trace`
-    events: list[object]  # kernel.events, in order; empty without `trace`
-    notes: list[str]  # what a reader of the run must know: an OOM kill, a deadlock
-    death: Death | None  # the post-mortem, where a fault or abort killed it
-    core_dumped: bool = False
-    not_modelled: Mapping[str, int] = MappingProxyType({})  # calls answered ENOSYS: how many of each name
-    failures: tuple[Failure, ...] = ()  # sinks that could not write
-    heap: Heap | None = None  # where it was traced
-
-    @property
-    def returncode(self) -> int:
-        """As a shell shows it: the exit status, 128+n for signal n, 124 for a limit."""
-        if self.signal is not None:
-            return 128 + self.signal
-        return 124 if self.exit_status is None else self.exit_status
-
-    @property
-    def signal_name(self) -> str:
-        """`SIGSEGV`; "" when no signal killed it."""
-        return "" if self.signal is None else signame(self.signal)
 
 
 class SyscallState(NamedTuple):
@@ -106,6 +72,7 @@ def run(
     program: str | os.PathLike[str],
     argv: Iterable[str | bytes] = (),
     *,
+    argv0: str | None = None,
     stdin: bytes | BinaryIO | int | None = b"",
     stdout: BinaryIO | int | None = None,
     stderr: BinaryIO | int | None = None,
@@ -118,6 +85,7 @@ def run(
     mounts: Iterable[Mount | str] = (),
     trace: str | None = None,
     page_faults: bool = False,
+    count_syscalls: bool = False,
     sinks: Sequence[Sink] = (),
     seed: int = 0,
     aslr: int | None = None,
@@ -133,12 +101,13 @@ def run(
     native: bool | None = None,
     heap: HeapOptions | bool = False,
 ) -> Run:
-    """Run the static x86-64 Linux program at host path `program`, with `argv` after argv[0], to its end.
+    """Run the static x86-64 Linux program at host path `program`, with `argv` after `argv0` (`program`), to its end.
 
     `stdin` is bytes, a binary file, or a descriptor; `stdout` and `stderr` are captured unless a binary file or
     descriptor is given. `env` is the whole environment, empty by default. `memory` is guest RAM in bytes or as "64M";
     `mounts` are `Mount`s or "HOST:GUEST[:rw]". `trace` (as after `strace -e trace=`: "all", "memory", "!brk") collects
-    events and counts syscalls; `page_faults` adds kernel.events.PageFault; `sinks` get the same events, live.
+    events and counts syscalls; `page_faults` adds kernel.events.PageFault; `sinks` get the same events, live;
+    `count_syscalls` counts all of them without `trace`.
     `timeout` is in wall seconds, `max_instructions` is exact. The rest is as the options of `heapscope run`.
     `heap` traces each call of the program's allocator.
 
@@ -166,7 +135,9 @@ def run(
         interactive=interactive,
         native=native,
         trace="none" if trace is None else trace,
+        argv0=argv0,
         page_faults=page_faults,
+        count_syscalls=count_syscalls,
     )
     options = HeapOptions() if heap is True else heap or None
     return run_config(program, argv, config, stdin=stdin, stdout=stdout, stderr=stderr, sinks=sinks, heap=options)
@@ -196,7 +167,7 @@ def run_config(
     try:
         path = os.fspath(program)
         content = read_program(path)
-        arguments = [os.fsencode(path), *(os.fsencode(word) for word in argv)]
+        arguments = [os.fsencode(config.argv0 or path), *(os.fsencode(word) for word in argv)]
         with Interrupts(config.timeout, interactive=config.interactive) as interrupts:
             streams = _Streams(stdin, stdout, stderr, interrupts)
             return _one_run(path, content, arguments, config, streams, interrupts, sinks, attended, heap)
@@ -249,12 +220,14 @@ def _one_run(
 ) -> Run:
     probes = Probes()
     recorder = Recorder(probes)
-    notes, listed = Listed(), Listed()
+    notes, listed, tally = Listed(), Listed(), Tally()
     recorder.attach(notes, (Note,))
     shown = config.filter
     kinds = (*TRACED, PageFault) if config.page_faults else TRACED
     for sink in sinks if attended or shown.nothing else (*sinks, listed):
         recorder.attach(sink, kinds, shown)
+    if config.count_syscalls or not (attended or shown.nothing):
+        recorder.attach(tally, (SyscallExit,), None if config.count_syscalls else shown)
     machine = _machine(config, streams, probes)
     try:
         _boot(machine, path, content, argv)
@@ -273,7 +246,7 @@ def _one_run(
         stdout=bytes(streams.captured[0].written),
         stderr=bytes(streams.captured[1].written),
         counters=counters,
-        syscalls=_counts(listed.events),
+        syscalls=_counts(tally),
         events=listed.events,
         notes=[note.text for note in notes.events if isinstance(note, Note)],
         death=death,
@@ -332,12 +305,8 @@ def _death(machine: Machine) -> Death | None:
     return examine(machine.kernel.current, info)
 
 
-def _counts(events: list[object]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for event in events:
-        if isinstance(event, SyscallExit):
-            counts[event.name] = counts.get(event.name, 0) + 1
-    return dict(sorted(counts.items()))
+def _counts(tally: Tally) -> Syscalls:
+    return Syscalls({name: SyscallCount(*tally.counts[name]) for name in sorted(tally.counts)})
 
 
 def read_program(path: str) -> bytes:

@@ -76,8 +76,9 @@ class _Knobs(NamedTuple):
     interactive: bool = False
     native: bool | None = None  # None: the C hooks if they are there; False: never; True: or fail
     trace: str = "none"  # as after strace's `-e trace=`
-    argv0: str | None = None
+    argv0: str | None = None  # argv[0] and AT_EXECFN; None: the program's path
     page_faults: bool = False  # record PageFault events too
+    count_syscalls: bool = False  # all of them, whatever `trace` says
 
 
 class RunConfig(_Knobs):

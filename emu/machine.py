@@ -58,7 +58,7 @@ class Machine:
     def boot(self, program: str, content: bytes, argv: list[bytes]) -> None:
         """Load the ELF file `content`, known to the host as `program`. Raises kernel.task.elf.ExecError."""
         name = os.fsencode(guest_path(program, self.config))
-        self.kernel.boot(content, name, argv, self.config.environ, os.fsencode(program))
+        self.kernel.boot(content, name, argv, self.config.environ, os.fsencode(self.config.argv0 or program))
 
     def trace_heap(self, options: HeapOptions, fold: HeapTotals, space: SpaceSink) -> HeapTracer:
         """Trace the allocator functions of the program just booted, until it ends or calls execve. Raises RuleError."""

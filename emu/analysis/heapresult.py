@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from emu.analysis.heap import Cost, HeapFold, Peak, class_name
+from emu.analysis.heap import Cost, HeapFold, Peak, class_name, size_class
 from emu.analysis.misuse import Misuse, Places, misuses
 from emu.analysis.space import Map, Space, SpaceFold, space_of
 from emu.calls import CLASSES
@@ -21,6 +21,11 @@ class Leak:
     calls: tuple[str, ...]
     blocks: int
     bytes: int
+
+    def __repr__(self) -> str:
+        """`<Leak: 40 bytes in 1 block from make+0x9 (a.c:3), main+0x1b (a.c:9)>`"""
+        blocks = f"{self.blocks:,} block{'s' * (self.blocks != 1)}"
+        return f"<Leak: {self.bytes:,} bytes in {blocks} from {', '.join(self.calls)}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +89,14 @@ class Heap:
     def leaked_blocks(self) -> int:
         return sum(leak.blocks for leak in self.leaks)
 
-    def cost(self, group: str) -> Cost:
-        """Instructions of the calls that allocate ("malloc": new, calloc, realloc … too) or that free ("free").
+    def cost(self, group: str, size: int | None = None) -> Cost:
+        """Instructions of the calls that allocate ("malloc": new, calloc, realloc … too) or that free ("free"); with
+        `size`, of those for blocks of the size class (1-16, 17-32, 33-64 … bytes) that it is in.
 
         Raises KeyError for another word; all zero where there was no call."""
         if group not in self.faults:
-            raise KeyError(group)
-        return self._fold.cost(group) or Cost(0, 0, 0, 0, 0)
+            raise KeyError(f"{group}: costs are of malloc and free")
+        return self._fold.cost(group, None if size is None else size_class(size)) or Cost(0, 0, 0, 0, 0)
 
     def classes(self) -> list[SizeClass]:
         """The size histogram, from small to large; empty classes are left out."""

@@ -37,6 +37,10 @@ class Misuse:
     freed: Happening | None
     size: int | None  # of the block, where one is known
 
+    def __repr__(self) -> str:
+        """`<Misuse: double-free: free(0x…): the block of 40 bytes was freed before, at main+0x1b (a.c:9)>`"""
+        return f"<Misuse: {self.kind}: {self.text}, at {', '.join(self.at.calls)}>"
+
 
 class Places:
     """Addresses in words, and the stacks of a finished trace."""

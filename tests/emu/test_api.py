@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import shutil
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -41,12 +42,34 @@ def test_output_status_and_counters(hello: Path) -> None:
 def test_events_are_those_that_the_trace_expression_names(hello: Path) -> None:
     done = emu.run(hello, trace="all", page_faults=True)
     calls = [event for event in done.events if isinstance(event, SyscallExit)]
-    assert done.syscalls == {name: [call.name for call in calls].count(name) for name in {call.name for call in calls}}
+    names = [call.name for call in calls]
+    assert {name: call.count for name, call in done.syscalls.items()} == {name: names.count(name) for name in names}
     assert isinstance(done.events[-1], TaskExit)
     assert sum(isinstance(event, PageFault) for event in done.events) == done.counters.minor_faults
     only = emu.run(hello, trace="write,writev")
     assert set(only.syscalls) <= {"write", "writev"}
     assert not any(isinstance(event, PageFault) for event in only.events)
+
+
+def test_syscalls_are_counted_without_a_trace_and_their_errors_too(hello: Path) -> None:
+    counted, traced = emu.run(hello, count_syscalls=True), emu.run(hello, trace="all")
+    assert (counted.syscalls, counted.events) == (traced.syscalls, [])
+    assert counted.syscalls["exit_group"].count == 1
+    assert counted.syscalls["mremap"].count == 0
+    assert sum(call.errors for call in emu.run(elf("mm/mremap"), count_syscalls=True).syscalls.values()) > 0
+    with pytest.raises(KeyError, match="no such syscall"):
+        _ = counted.syscalls["mallocate"]
+
+
+def test_argv0_makes_a_run_independent_of_where_the_program_lies(hello: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "a" / "deeper" / "folder" / hello.name
+    elsewhere.parent.mkdir(parents=True)
+    shutil.copy(hello, elsewhere)
+    runs = [emu.run(path, argv0="hello", trace="all") for path in (hello, elsewhere)]
+    assert runs[0].events == runs[1].events
+    assert runs[0].counters == runs[1].counters
+    assert runs[0].instructions == runs[0].counters.instructions
+    assert runs[0].rss_peak == runs[0].counters.peak_rss
 
 
 def test_standard_input_may_be_bytes_a_file_or_a_descriptor() -> None:

@@ -127,6 +127,17 @@ def test_a_clean_program_misuses_nothing_and_a_leak_names_its_caller(libc: str) 
     assert leak.calls[1].startswith("main")
 
 
+def test_leaks_misuse_and_costs_read_as_text() -> None:
+    leaked = traced(elf("heap/misuses"), ("leak",), stack=8)[2]
+    assert repr(leaked.leaks[0]).startswith("<Leak: 1,000 bytes in 1 block from _ZL4makem")
+    twice = traced(elf("heap/misuses"), ("double-free",))[2]
+    assert repr(twice.misuse[0]).startswith("<Misuse: double-free: free(0x")
+    assert leaked.cost("malloc", 1000) == next(row.malloc for row in leaked.classes() if row.name == "513-1024")
+    assert leaked.cost("malloc", 100_000).calls == 0
+    with pytest.raises(KeyError):
+        leaked.cost("mallocs")
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "argv"),
     [
