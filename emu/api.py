@@ -269,10 +269,10 @@ def _trace_heap(machine: Machine, path: str, options: HeapOptions) -> tuple[Heap
 
 
 def _heap(tracer: HeapTracer, fold: HeapFold, space: SpaceFold) -> Heap:
-    from emu.analysis.heapresult import Heap
+    from emu.analysis.heapresult import Heap, facts_of
 
     tracer.end()
-    return Heap(tracer, fold, space)
+    return Heap(facts_of(tracer, space), fold)
 
 
 def _machine(config: RunConfig, streams: _Streams, probes: Probes) -> Machine:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from emu.analysis.heap import Cost, HeapFold, Peak, class_name, size_class
-from emu.analysis.misuse import Misuse, Places, misuses
+from emu.analysis.misuse import Misuse, Places, misuses, place_of
 from emu.analysis.space import Map, Space, SpaceFold, space_of
 from emu.calls import CLASSES
 
@@ -47,10 +47,36 @@ class SizeClass:
     free: Cost | None
 
 
+class HeapFacts(NamedTuple):
+    """All that a Heap is made of, beside the fold over its events: of a run just ended, or of a recorded one."""
+
+    functions: tuple[str, ...]  # by number
+    bias: int  # of the program's addresses
+    places: Places
+    misuse: list[Misuse]
+    misuse_count: int
+    lost: int  # calls that were not traced
+    blocks: Events  # BLOCKs at the end, in the order of their making: HeapTracer.blocks
+    space: Space
+    map: Map  # what each byte of the address space is
+
+
+def facts_of(tracer: HeapTracer, space: SpaceFold) -> HeapFacts:
+    """Of a run that is over."""
+    calls, blocks = tracer.calls, tracer.blocks()
+    places = Places(place_of(tracer.symbols), calls.sites(), calls.stacks())
+    names = tuple(probe.name for probe in tracer.functions)
+    found = misuses(tracer.caught, names, places)
+    return HeapFacts(
+        names, tracer.symbols.bias, places, found, tracer.misuses, calls.lost, blocks,
+        space_of(space, blocks, tracer.resident), Map(space.ranges, blocks),
+    )  # fmt: skip
+
+
 class Heap:
     """What a run did with its heap. Instructions are exact; `live` and `peak` are bytes that the program asked for."""
 
-    def __init__(self, tracer: HeapTracer, fold: HeapFold, space: SpaceFold) -> None:
+    def __init__(self, facts: HeapFacts, fold: HeapFold) -> None:
         self.events = fold.events
         self.allocations, self.frees, self.failed, self.inner = fold.allocations, fold.frees, fold.failed, fold.inner
         self.allocated_bytes, self.freed_bytes = fold.allocated, fold.freed
@@ -58,19 +84,15 @@ class Heap:
         self.peak: Peak = fold.peak
         self.faults = dict(zip(("malloc", "free"), fold.faults, strict=True))
         self.syscalls = dict(zip(("malloc", "free"), fold.syscalls, strict=True))
-        self.lost, self.unreturned, self.overlaps = tracer.calls.lost, fold.unreturned, fold.overlaps
-        self.misuse_count = tracer.misuses
-        blocks = tracer.blocks()
-        self.space: Space = space_of(space, blocks, tracer.resident)
-        self.map = Map(space.ranges, blocks)  # what each byte of the address space is
-        self.call_sites = tuple(tracer.calls.sites())  # return addresses, as EVENT's `site` numbers them
-        self.bias = tracer.symbols.bias  # of the program's addresses
-        self.functions = tuple(probe.name for probe in tracer.functions)
+        self.lost, self.unreturned, self.overlaps = facts.lost, fold.unreturned, fold.overlaps
+        self.misuse, self.misuse_count = facts.misuse, facts.misuse_count
+        places = facts.places
+        self.call_sites = tuple(places.sites)  # return addresses, as EVENT's `site` numbers them
+        self.functions, self.bias = facts.functions, facts.bias
+        self.space, self.map = facts.space, facts.map
         self._fold = fold
-        places = Places(tracer.symbols, tracer.calls.sites(), tracer.calls.stacks())
-        self.misuse: list[Misuse] = misuses(tracer, places)
-        self.leaks: list[Leak] = _leaks(blocks, places)
-        by_stack = any(tracer.calls.stacks()[1:])
+        self.leaks: list[Leak] = _leaks(facts.blocks, places)
+        by_stack = any(places.stacks[1:])
         self.sites = [
             Site(places.stack(site.key if by_stack else 0, 0 if by_stack else site.key), site.calls, site.bytes)
             for site in fold.sites()
@@ -113,9 +135,10 @@ def _leaks(blocks: Events, places: Places) -> list[Leak]:
 
     live = blocks[(blocks["freed_at"] == 0) & (blocks["inner"] == 0)]
     keys = live["stack"].astype(np.uint64) << np.uint64(32) | live["site"]
-    found = []
-    for key in np.unique(keys):
-        here = live[keys == key]
-        calls = places.stack(int(key) >> 32, int(key) & 0xFFFF_FFFF)
-        found.append(Leak(calls, len(here), int(here["size"].sum())))
+    _, first, index, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    sizes = np.bincount(index, live["size"]).astype(np.int64)
+    found = [
+        Leak(places.stack(int(block["stack"]), int(block["site"])), count, size)
+        for block, count, size in zip(live[first], counts.tolist(), sizes.tolist(), strict=True)
+    ]
     return sorted(found, key=lambda leak: (-leak.bytes, -leak.blocks, leak.calls))

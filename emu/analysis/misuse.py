@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emu.calls import FREED_TWICE, MISMATCHED, NO_BLOCK, WRONG_SIZE
-from emu.uprobes import KINDS, Uprobe
+from emu.uprobes import KINDS
 
 if TYPE_CHECKING:
     import numpy as np
 
     from emu.symbols import Symbols
-    from emu.trace.heap import Caught, HeapTracer
+    from emu.trace.heap import Caught
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,32 +43,31 @@ class Misuse:
         return f"<Misuse: {self.kind}: {self.text}, at {', '.join(self.at.calls)}>"
 
 
+def place_of(symbols: Symbols) -> Callable[[int], str]:
+    """In words: the call that returns to an address."""
+    return lambda ret: str(symbols.place(ret - 1)._replace(va=ret))
+
+
 class Places:
-    """Addresses in words, and the stacks of a finished trace."""
+    """Return addresses in words, and the call sites and stacks of a finished trace."""
 
-    def __init__(self, symbols: Symbols, sites: Sequence[int], stacks: Sequence[tuple[int, ...]]) -> None:
-        self.symbols, self._sites, self._stacks = symbols, sites, stacks
-        self._known: dict[int, str] = {}
-
-    def call(self, ret: int) -> str:
-        """The call that returns to `ret`."""
-        if ret not in self._known:
-            self._known[ret] = str(self.symbols.place(ret - 1)._replace(va=ret))
-        return self._known[ret]
+    def __init__(self, place: Callable[[int], str], sites: Sequence[int], stacks: Sequence[tuple[int, ...]]) -> None:
+        self.call = functools.cache(place)
+        self.sites, self.stacks = sites, stacks
 
     def stack(self, number: int, site: int) -> tuple[str, ...]:
         """A call stack by number; without one, the call site."""
-        return tuple(self.call(pc) for pc in self._stacks[number] or (self._sites[site],))
+        return tuple(self.call(pc) for pc in self.stacks[number] or (self.sites[site],))
 
 
-def misuses(tracer: HeapTracer, places: Places) -> list[Misuse]:
-    """Those that were caught, in order."""
-    return [_misuse(caught, tracer.functions, places) for caught in tracer.caught]
+def misuses(caught: Iterable[Caught], functions: Sequence[str], places: Places) -> list[Misuse]:
+    """Each that was caught, in words; `functions` are names."""
+    return [_misuse(each, functions, places) for each in caught]
 
 
-def _misuse(caught: Caught, functions: Sequence[Uprobe], places: Places) -> Misuse:
+def _misuse(caught: Caught, functions: Sequence[str], places: Places) -> Misuse:
     event = caught.event
-    name = functions[int(event["function"])].name
+    name = functions[int(event["function"])]
     pointer, flags = int(event["pointer"]), int(event["flags"])
     block = caught.block if caught.block is not None else caught.around
     kind, text = _words(caught, name, functions)
@@ -82,13 +82,13 @@ def _misuse(caught: Caught, functions: Sequence[Uprobe], places: Places) -> Misu
 
 
 def _happening(
-    block: np.void, function: str, site: str, stack: str, when: int | None, functions: Sequence[Uprobe], places: Places
+    block: np.void, function: str, site: str, stack: str, when: int | None, functions: Sequence[str], places: Places
 ) -> Happening:
     calls = places.stack(int(block[stack]), int(block[site]))
-    return Happening(functions[int(block[function])].name, when, calls)
+    return Happening(functions[int(block[function])], when, calls)
 
 
-def _words(caught: Caught, name: str, functions: Sequence[Uprobe]) -> tuple[str, str]:
+def _words(caught: Caught, name: str, functions: Sequence[str]) -> tuple[str, str]:
     """(kind, one line)."""
     event, block = caught.event, caught.block
     pointer, flags = int(event["pointer"]), int(event["flags"])
@@ -101,7 +101,7 @@ def _words(caught: Caught, name: str, functions: Sequence[Uprobe]) -> tuple[str,
         if resizes:
             return "realloc-of-freed", f"{call}: the block of {size} bytes was freed before"
         return "double-free", f"{call}: the block of {size} bytes was freed before"
-    made = functions[int(block["function"])].name
+    made = functions[int(block["function"])]
     if flags & MISMATCHED:
         return "mismatched-free", f"{call}: the block of {size} bytes was made by {made}"
     assert flags & WRONG_SIZE
