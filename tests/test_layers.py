@@ -20,7 +20,6 @@ TABLES = {"kernel/abi/errno.py", "kernel/abi/nr.py", "kernel/abi/structs.py"}  #
 # may be imported; at module level only what is not LAZY, since a plain run must not pay for the rest.
 THIRD_PARTY = {
     "kernel/": set(),
-    "kernel/mm/": {"numpy"},
     "emu/": set(),
     "emu/cpu/": {"unicorn", "capstone", "numpy"},
     "emu/dwarf/": {"elftools"},

@@ -15,7 +15,7 @@ from kernel.mm.map import check_mlock_future, may_expand_vm
 from kernel.mm.mm import ANON as ANON_RSS
 from kernel.mm.mm import COW, FILE, MAJ_FLT, MIN_FLT, SHMEM, Mm
 from kernel.mm.mm import SWAP as SWAPPED
-from kernel.mm.pte import ANON, HERE, NX, PFN, SOFT_DIRTY, SPECIAL, SWAP, A, D, P, W
+from kernel.mm.pte import ANON, HERE, NX, PFN, SPECIAL, SWAP, A, D, P, W
 from kernel.mm.vma import ACCESS, EXEC, GROWSDOWN, HUGETLB, LOCKED, LOCKONFAULT, SHARED, WRITE, Vma
 
 FAULT_AROUND = 16  # pages (fault_around_bytes)
@@ -120,7 +120,7 @@ def _swap_in(mm: Mm, vma: Vma, va: int, access: Access, index: int, entry: int) 
     pfn = frames.alloc_raw()
     frames.ram.bytes[pfn << 12 : pfn + 1 << 12] = frames.swap.load(entry >> 12)
     frames.swap.put(entry >> 12)
-    bits = vma.write_bits if vma.flags & (WRITE | SHARED) == WRITE else vma.read_bits | ANON | D | SOFT_DIRTY
+    bits = vma.write_bits if vma.flags & (WRITE | SHARED) == WRITE else vma.read_bits | ANON | D
     mm.words[index] = pfn << 12 | bits
     counters[SWAPPED] -= 1
     counters[ANON_RSS] += 1
@@ -145,14 +145,14 @@ def _write_protected(mm: Mm, vma: Vma, va: int, index: int, entry: int) -> Fault
             return BUS
         frames.put(shared)
         assert shared == pfn
-        mm.words[index] = entry | W | D | A | SOFT_DIRTY
+        mm.words[index] = entry | W | D | A
     elif entry & ANON and frames.refs[pfn] == 1:
         kind = "wp"
         if vma.flags & HUGETLB:
             from kernel.mm.hugetlb import hugetlb_upgrade
 
             hugetlb_upgrade(mm, index, W)
-        mm.words[index] = entry | W | D | A | SOFT_DIRTY
+        mm.words[index] = entry | W | D | A
     else:
         kind = "cow"
         if not vma.anon_vma:

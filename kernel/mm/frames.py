@@ -5,6 +5,7 @@ All state is flat (memoryviews), so that a native fault path can pop a frame exa
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,6 @@ from kernel.mm.ram import LOW, PAGE_SHIFT, PAGE_SIZE, Ram, lazy
 from kernel.mm.swap import Swap
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from kernel.mm.hugetlb import HugePool
     from kernel.mm.mempolicy import Policy
     from kernel.mm.mm import Mm
@@ -25,6 +24,7 @@ FREE, BUMP, LIMIT, ZERO = range(4)  # indices into Frames.counters
 CLEAN = 1 << 31  # in an entry of the free stack: this frame is known to be all zero
 ZERO_PAGE = bytes(PAGE_SIZE)
 PINNED = 1 << 31  # refcount of the zero page: no get or put changes who owns it
+NO_OWNER, ONE_OWNER = (memoryview(array("I", (owners,)) * 512) for owners in (0, 1))
 RUN = 16  # fewer adjacent free frames than this are not worth a call to the host
 
 
@@ -183,31 +183,43 @@ class Frames:
         self.free[n] = pfn | CLEAN
         counters[FREE] = n + 1
 
-    def put_many(self, pfns: np.ndarray) -> None:
-        """`put` of an array of pfns (duplicates allowed). Long runs of freed frames go back to the host."""
-        import numpy
+    def put_runs(self, runs: list[tuple[int, int]]) -> None:
+        """`put` of the frames of each (first pfn, how many ≤ 512). Long runs of freed frames go back to the host."""
+        free, counters = self.free, self.counters
+        for pfn, n in reversed(_merged(self._drop_runs(runs))):  # the lowest is taken first
+            flag = 0
+            if n >= RUN:
+                self.ram.discard(pfn << PAGE_SHIFT, n << PAGE_SHIFT)
+                flag = CLEAN
+            top = counters[FREE]
+            free[top : top + n] = array("I", range(pfn + n - 1 | flag, (pfn | flag) - 1, -1))
+            counters[FREE] = top + n
 
-        refs = numpy.frombuffer(self._refs_map, dtype=numpy.uint32)
-        numpy.subtract.at(refs, pfns, 1)
-        gone = numpy.unique(pfns[refs[pfns] == 0])
-        if not len(gone):
-            return
-        stack = numpy.frombuffer(self._free_map, dtype=numpy.uint32)
-        flags = self._discard(gone)
-        n = self.counters[FREE]
-        stack[n : n + len(gone)] = (gone.astype(numpy.uint32) | flags)[::-1]  # the lowest is taken first
-        self.counters[FREE] = n + len(gone)
+    def _drop_runs(self, runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """One owner less for each; those that have none left, as runs."""
+        refs = self.refs
+        gone: list[tuple[int, int]] = []
+        for pfn, n in runs:
+            if refs[pfn : pfn + n] == ONE_OWNER[:n]:
+                refs[pfn : pfn + n] = NO_OWNER[:n]
+                gone.append((pfn, n))
+                continue
+            for each in range(pfn, pfn + n):
+                refs[each] -= 1
+                if not refs[each]:
+                    gone.append((each, 1))
+        return gone
 
-    def _discard(self, gone: np.ndarray) -> np.ndarray:
-        """Return runs among the sorted pfns to the host; CLEAN for each frame so returned, else 0."""
-        import numpy
 
-        flags = numpy.zeros(len(gone), dtype=numpy.uint32)
-        edges = numpy.flatnonzero(numpy.diff(gone) != 1) + 1
-        starts = numpy.concatenate(([0], edges))
-        ends = numpy.concatenate((edges, [len(gone)]))
-        long = ends - starts >= RUN
-        for start, end in zip(starts[long].tolist(), ends[long].tolist(), strict=True):
-            self.ram.discard(int(gone[start]) << PAGE_SHIFT, (end - start) << PAGE_SHIFT)
-            flags[start:end] = CLEAN
-        return flags
+def _merged(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sorted, neighbours made one."""
+    merged: list[tuple[int, int]] = []
+    end = -1
+    for pfn, n in sorted(runs):
+        if pfn == end:
+            first, before = merged[-1]
+            merged[-1] = first, before + n
+        else:
+            merged.append((pfn, n))
+        end = pfn + n
+    return merged

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from kernel.abi.errno import ENOMEM, LinuxError
 from kernel.mm.frames import FREE
 from kernel.mm.mm import HUGE, MIN_FLT, Mm
-from kernel.mm.pte import ANON, HERE, PFN, SOFT_DIRTY, D
+from kernel.mm.pte import ANON, HERE, PFN, D
+from kernel.mm.runs import ZEROS
 from kernel.mm.vma import EXEC, SHARED, WRITE, Vma
-from kernel.mm.zap import ZEROS, forget_code
+from kernel.mm.zap import forget_code
 
 if TYPE_CHECKING:
     from kernel.mm.frames import Frames
@@ -174,7 +175,7 @@ def hugetlb_fault(mm: Mm, vma: Vma, va: int, write: bool, index: int) -> bool:
     if vma.flags & SHARED:
         bits = vma.write_bits if vma.flags & WRITE else vma.read_bits
     else:
-        bits = vma.write_bits if write else vma.read_bits | ANON | D | SOFT_DIRTY
+        bits = vma.write_bits if write else vma.read_bits | ANON | D
         if not vma.anon_vma:
             vma.anon_vma = mm.next_anon_vma
             mm.next_anon_vma += 1

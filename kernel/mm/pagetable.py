@@ -149,14 +149,23 @@ class PageTable:
         self.words[parent + (key & 511)] = 0
         self.frames.put_clean(tables.pop(key) >> 9)
 
-    def move_leaf(self, old: int, new: int) -> None:
-        """Hang the PTE table of 2 MiB-aligned address `old` in at `new`, where none is (Linux: move_normal_pmd)."""
-        parent = self._mid(new)
-        leaf = self.leaves.pop(old >> 21)
-        place = self.mids[old >> 30] + (old >> 21 & 511)
-        self.words[parent + (new >> 21 & 511)] = self.words[place]
-        self.words[place] = 0
-        self.leaves[new >> 21] = leaf
+    def move_leaves(self, start: int, end: int, new: int) -> bool:
+        """Hang the PTE tables of [start, end) in from `new` on, but for those in whose place one is; all 2 MiB-aligned
+        (Linux: move_normal_pmd). Were there any? Raises OutOfMemory."""
+        words, leaves, mids = self.words, self.leaves, self.mids
+        shift = new - start >> 21
+        found = self._keys(start, end)
+        for key in found:
+            to = key + shift
+            if to in leaves:
+                continue
+            if to >> 9 not in mids:
+                self._mid(to << 21)
+            leaves[to] = leaves.pop(key)
+            place = mids[key >> 9] + (key & 511)
+            words[mids[to >> 9] + (to & 511)] = words[place]
+            words[place] = 0
+        return bool(found)
 
     def walk(self, va: int) -> int:
         """va's PTE as the CPU finds it, from cr3 down (for checks; 0 where the walk ends early)."""

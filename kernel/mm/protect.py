@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from kernel.abi.errno import EACCES, EINVAL, ENOMEM, LinuxError
 from kernel.mm.fault import populate_vma
+from kernel.mm.frames import ONE_OWNER
 from kernel.mm.map import check_sealed, may_expand_vm
 from kernel.mm.merge import modify
 from kernel.mm.pte import ANON, HERE, NX, PFN, PROTECTION_BITS, SPECIAL, D, P, W
+from kernel.mm.runs import FEW, fill, runs
 from kernel.mm.vma import (
     ACCESS,
     ACCOUNT,
@@ -23,7 +25,7 @@ from kernel.mm.vma import (
     WRITE,
     Vma,
 )
-from kernel.mm.zap import FEW, bulk, forget_code
+from kernel.mm.zap import forget_code
 
 if TYPE_CHECKING:
     from kernel.mm.mm import Mm
@@ -96,13 +98,11 @@ def change_protection(mm: Mm, vma: Vma, start: int, end: int, was_exec: bool) ->
     base = vma.read_bits & PROTECTION_BITS
     # A page that is this mm's alone (or a dirty shared one) need not fault before its first write.
     upgrade = vma.flags & WRITE
-    large = bulk(start, end)
+    shared = bool(vma.flags & SHARED)
     changed = False
     for _, i, j in mm.page_table.leaves_in(start, end):
-        if large and j - i > FEW:
-            changed |= _change_array(mm, i, j, base, upgrade, bool(vma.flags & SHARED))
-        else:
-            changed |= _change_few(mm, i, j, base, upgrade, bool(vma.flags & SHARED))
+        change = _change_few if j - i <= FEW else _change_runs
+        changed |= change(mm, i, j, base, upgrade, shared)
     if changed:
         mm.tlb()
         if was_exec and not vma.flags & EXEC:
@@ -129,23 +129,27 @@ def _change_few(mm: Mm, i: int, j: int, base: int, upgrade: int, shared: bool) -
     return changed
 
 
-def _change_array(mm: Mm, i: int, j: int, base: int, upgrade: int, shared: bool) -> bool:
-    import numpy
-
-    entries = mm.ram.array()[i:j]
-    here = numpy.flatnonzero(entries & HERE)
-    if not len(here):
-        return False
-    old = entries[here]
-    new = old & ((1 << 64) - 1 & ~PROTECTION_BITS) | base
-    if upgrade and base & P:
-        refs = numpy.frombuffer(mm.frames.refs, dtype=numpy.uint32)
-        sole = ((old & ANON) != 0) & (refs[(old & PFN) >> 12] == 1)
-        if shared:
-            sole |= (old & D) != 0
-        new[sole & ((old & SPECIAL) == 0)] |= W
-    entries[here] = new
-    return True
+def _change_runs(mm: Mm, i: int, j: int, base: int, upgrade: int, shared: bool) -> bool:
+    """As `_change_few`, run by run."""
+    words, refs = mm.words, mm.frames.refs
+    changed = False
+    for k, n, entry in runs(words, i, j):
+        if not entry & HERE:
+            continue
+        new = entry & ~PROTECTION_BITS | base
+        if upgrade and base & P and not entry & SPECIAL:
+            pfn = (entry & PFN) >> 12
+            if entry & ANON:
+                if refs[pfn : pfn + n] != ONE_OWNER[:n]:
+                    _change_few(mm, k, k + n, base, upgrade, shared)
+                    changed = True
+                    continue
+                new |= W
+            elif shared and entry & D:
+                new |= W
+        fill(words, k, n, new)
+        changed = True
+    return changed
 
 
 def _note_code(mm: Mm, start: int, end: int) -> None:

@@ -11,7 +11,6 @@ D = 1 << 6  # dirty
 PROTNONE = 1 << 8  # the G bit, meaningful without P only: the page is there, but the VMA is PROT_NONE
 SPECIAL = 1 << 9  # the shared zero page: no refcount, not in RSS (Linux: _PAGE_SPECIAL)
 ANON = 1 << 10  # a page of this mm's own: anonymous, or a private copy of a file's
-SOFT_DIRTY = 1 << 11  # written since clear_refs (Linux: _PAGE_SOFT_DIRTY)
 NX = 1 << 63
 
 PFN = 0x000F_FFFF_FFFF_F000  # the frame's physical address

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import mmap
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import numpy as np
 
 PAGE_SHIFT = 12
 PAGE_SIZE = 1 << PAGE_SHIFT
@@ -27,7 +23,7 @@ class Ram:
     the little-endian u64 at physical address `pa`.
     """
 
-    __slots__ = ("_array", "buffer", "bytes", "size", "words")
+    __slots__ = ("buffer", "bytes", "size", "words")
 
     def __init__(self, size: int) -> None:
         if size % PAGE_SIZE or size <= LOW:
@@ -36,15 +32,6 @@ class Ram:
         self.buffer = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)
         self.bytes = memoryview(self.buffer)
         self.words = self.bytes.cast("Q")
-        self._array: np.ndarray | None = None
-
-    def array(self) -> np.ndarray:
-        """`words` as a numpy array (u64), for large ranges only: the first call imports numpy."""
-        if self._array is None:
-            import numpy
-
-            self._array = numpy.frombuffer(self.buffer, dtype=numpy.uint64)
-        return self._array
 
     def discard(self, pa: int, length: int) -> None:
         """Give page-aligned [pa, pa + length) back to the host: it reads zero from now on."""

@@ -11,9 +11,8 @@ from kernel.mm.fault import populate
 from kernel.mm.map import check_mlock_future, check_sealed, may_expand_vm, munmap
 from kernel.mm.merge import clone, merge_new
 from kernel.mm.place import get_unmapped_area
-from kernel.mm.pte import HERE, SOFT_DIRTY
+from kernel.mm.runs import FANOUT, ZEROS
 from kernel.mm.vma import ACCOUNT, DONTEXPAND, HUGETLB, LOCKED, LOCKONFAULT, MAYSHARE, PFNMAP, SHARED, Vma
-from kernel.mm.zap import FEW, ZEROS, bulk
 
 if TYPE_CHECKING:
     from kernel.mm.mm import Mm
@@ -217,28 +216,18 @@ def move_page_tables(mm: Mm, source: Vma, target: Vma, old: int, new: int, lengt
         table.bare = True
         table.make_top(max(old, key << 30) - old + new)
         table.make_top(min(old + length, key + 1 << 30) - 1 - old + new)
-    moved, large = False, bulk(old, old + length)
+    moved, first, last = False, -(-old // HPAGE_SIZE) * HPAGE_SIZE, old + length & -HPAGE_SIZE
+    if first < last and not (new - old) % HPAGE_SIZE:
+        moved = table.move_leaves(first, last, first - old + new)
     for va, i, j in list(table.leaves_in(old, old + length)):
         to = va - old + new
-        if j - i == 512 and not to % HPAGE_SIZE and to >> 21 not in table.leaves:
-            table.move_leaf(va, to)
-            moved = True
-            continue
         while i < j:
-            n = min(j - i, 512 - (to >> 12 & 511))
+            n = min(j - i, FANOUT - (to >> 12 & FANOUT - 1))
             k = table.index(to)
-            if large and n > FEW:
-                entries = mm.ram.array()[i : i + n]
-                entries[(entries & HERE) != 0] |= SOFT_DIRTY
+            if words[i : i + n] != ZEROS[:n]:
                 words[k : k + n] = words[i : i + n]
+                words[i : i + n] = ZEROS[:n]
                 moved = True
-            else:
-                for m in range(n):
-                    entry = words[i + m]
-                    if entry:
-                        words[k + m] = entry | SOFT_DIRTY if entry & HERE else entry
-                        moved = True
-            words[i : i + n] = ZEROS[:n]
             i, to = i + n, to + (n << 12)
     if moved:
         mm.tlb()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kernel.abi.limits import TASK_SIZE
 from kernel.cpu import Access
 from kernel.mm.fault import Fault, expand_stack, handle_mm_fault
-from kernel.mm.pte import HERE, PFN, SOFT_DIRTY, A, D, W
+from kernel.mm.pte import HERE, PFN, A, D, W
 from kernel.mm.vma import IO, MAYREAD, MAYWRITE, PFNMAP, READ, SHARED, WRITE
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _page(mm: Mm, va: int, *, write: bool) -> int:
             return -1
         index = mm.page_table.lookup(va)
         entry = mm.words[index]
-    mm.words[index] = entry | A | (D | SOFT_DIRTY if write else 0)
+    mm.words[index] = entry | A | (D if write else 0)
     return (entry & PFN) + (va & 4095)
 
 

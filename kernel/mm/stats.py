@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kernel.mm import vma as vm
 from kernel.mm.mm import ANON, FILE, HUGE, SHMEM, SWAP
 from kernel.mm.pte import ANON as PTE_ANON
-from kernel.mm.pte import HERE, PFN, SOFT_DIRTY, SPECIAL, A, D
+from kernel.mm.pte import HERE, PFN, SPECIAL, A, D
 from kernel.mm.pte import SWAP as PTE_SWAP
 
 if TYPE_CHECKING:
@@ -72,7 +72,6 @@ class VmaStats:
         "rss",
         "shared_clean",
         "shared_dirty",
-        "soft_dirty",
         "swap",
         "swap_shared",
     )  # fmt: skip
@@ -87,7 +86,6 @@ class VmaStats:
     anonymous: int
     lazyfree: int
     swap: int
-    soft_dirty: int
     hugetlb_private: int
     hugetlb_shared: int
     swap_shared: int  # of shared memory: counted in Swap, not in SwapPss
@@ -163,8 +161,6 @@ def _count(stats: VmaStats, entry: int, owners: int) -> None:
             stats.lazyfree += 1
     if entry & A:
         stats.referenced += 1
-    if entry & SOFT_DIRTY:
-        stats.soft_dirty += 1
 
 
 # show_smap_vma_flags, in the order of its table

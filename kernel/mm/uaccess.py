@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kernel.abi.errno import EFAULT, ENAMETOOLONG, LinuxError
 from kernel.abi.limits import TASK_SIZE
 from kernel.cpu import Access
-from kernel.mm.pte import PFN, SOFT_DIRTY, A, D, P, W
+from kernel.mm.pte import PFN, A, D, P, W
 
 if TYPE_CHECKING:
     from kernel.mm.mm import Mm
@@ -32,7 +32,7 @@ def _frame(mm: Mm, va: int, access: Access) -> int:
         entry = mm.page_table.entry(va)
     pa = entry & PFN
     if access is WRITE:
-        mm.words[mm.page_table.lookup(va)] = entry | A | D | SOFT_DIRTY
+        mm.words[mm.page_table.lookup(va)] = entry | A | D
         if pa >> 12 in mm.frames.code:
             mm.code()
     elif not entry & A:
@@ -41,7 +41,7 @@ def _frame(mm: Mm, va: int, access: Access) -> int:
 
 
 READ_READY = P | A
-WRITE_READY = P | W | A | D | SOFT_DIRTY
+WRITE_READY = P | W | A | D
 
 
 def _run(mm: Mm, va: int, n: int, ready: int) -> tuple[int, int]:

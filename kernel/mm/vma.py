@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.mm.pte import ANON, PROTECTION, SOFT_DIRTY, D, W
+from kernel.mm.pte import ANON, PROTECTION, D, W
 
 if TYPE_CHECKING:
     from kernel.mm.mappable import Mappable
@@ -43,7 +43,7 @@ CODE_MASK = EXEC | WRITE | GROWSDOWN  # of these EXEC alone: counts as code (is_
 
 # The PTE bits of a page just delivered, by VM_READ|VM_WRITE|VM_EXEC|VM_SHARED: by a write, and by a read. A store
 # through a shared file mapping must be noticed (dirty accounting); shmem has nothing to write back.
-WRITE_BITS = tuple(bits | W | D | SOFT_DIRTY | (0 if n & SHARED else ANON) for n, bits in enumerate(PROTECTION))
+WRITE_BITS = tuple(bits | W | D | (0 if n & SHARED else ANON) for n, bits in enumerate(PROTECTION))
 READ_BITS = tuple(bits & ~W for bits in PROTECTION)
 DEFAULT_DATA = READ | WRITE | MAY  # VM_DATA_DEFAULT_FLAGS, without READ_IMPLIES_EXEC
 

@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING
-
 from kernel.mm.mm import ANON as ANON_RSS
 from kernel.mm.mm import FILE, SHMEM, Mm
 from kernel.mm.mm import SWAP as SWAPPED
-from kernel.mm.pte import ANON, GUARD, HERE, PFN, SPECIAL, SWAP
+from kernel.mm.pte import ANON, HERE, PFN, SPECIAL, SWAP
+from kernel.mm.runs import FEW, ZEROS, runs
 from kernel.mm.vma import EXEC, HUGETLB, Vma
-
-if TYPE_CHECKING:
-    import numpy as np
-
-ZEROS = memoryview(bytes(4096)).cast("Q")
-BULK = 4096  # entries from which numpy pays, its import included
-BULK_LOADED = 192  # … when it is there already
-FEW = 16  # entries of one table that a loop does faster than an array
-
-
-def bulk(start: int, end: int) -> bool:
-    """Is [start, end) large enough to be worth numpy?"""
-    pages = end - start >> 12
-    return pages > BULK or (pages > BULK_LOADED and "numpy" in sys.modules)
 
 
 def zap_range(mm: Mm, vma: Vma, start: int, end: int, *, guards: bool = True) -> int:
@@ -41,17 +25,14 @@ def zap_range(mm: Mm, vma: Vma, start: int, end: int, *, guards: bool = True) ->
         gone = _zap_few(mm, vma, i, i + 1, guards)
     else:
         gone = 0
-        large = bulk(start, end)
-        pfns: list[np.ndarray] = []
+        freed: list[tuple[int, int]] = []
         for _, i, j in mm.page_table.leaves_in(start, end):
-            if large and j - i > FEW:
-                gone += _zap_array(mm, vma, i, j, guards, pfns)
+            if j - i > FEW:
+                gone += _zap_runs(mm, vma, i, j, guards, freed)
             else:
                 gone += _zap_few(mm, vma, i, j, guards)
-        if pfns:
-            import numpy
-
-            mm.frames.put_many(numpy.concatenate(pfns))
+        if freed:
+            mm.frames.put_runs(freed)
     if gone:
         mm.tlb()
         if vma.flags & EXEC:
@@ -99,23 +80,29 @@ def _zap_few(mm: Mm, vma: Vma, i: int, j: int, guards: bool) -> int:
     return anon + other + zero
 
 
-def _zap_array(mm: Mm, vma: Vma, i: int, j: int, guards: bool, pfns: list[np.ndarray]) -> int:
-    """As `_zap_few`, vectorised; the frames to be put are appended to `pfns`."""
-    entries = mm.ram.array()[i:j]
-    here = entries[(entries & HERE) != 0]
-    owned = here[(here & SPECIAL) == 0]
-    if len(owned):
-        anon = int(((owned & ANON) != 0).sum())
-        mm.counters[ANON_RSS] -= anon
-        mm.counters[SHMEM if vma.shmem else FILE] -= len(owned) - anon
-        pfns.append((owned & PFN) >> 12)
-    if mm.counters[SWAPPED]:
-        drop_swap(mm, i, j)
-    if guards:
-        mm.words[i:j] = ZEROS[: j - i]
-    else:
-        entries[((entries & HERE) != 0) | ((entries & GUARD) == 0)] = 0
-    return len(here)
+def _zap_runs(mm: Mm, vma: Vma, i: int, j: int, guards: bool, freed: list[tuple[int, int]]) -> int:
+    """As `_zap_few`, run by run; the frames to be put are appended to `freed`, as (first pfn, how many)."""
+    words = mm.words
+    gone = anon = other = 0
+    for k, n, entry in runs(words, i, j):
+        if entry & HERE:
+            gone += n
+            if not entry & SPECIAL:
+                freed.append(((entry & PFN) >> 12, n))
+                if entry & ANON:
+                    anon += n
+                else:
+                    other += n
+        elif entry & SWAP:
+            mm.counters[SWAPPED] -= n
+            for slot in range(entry >> 12, (entry >> 12) + n):
+                mm.frames.swap.put(slot)
+        elif not guards:
+            continue
+        words[k : k + n] = ZEROS[:n]
+    mm.counters[ANON_RSS] -= anon
+    mm.counters[SHMEM if vma.shmem else FILE] -= other
+    return gone
 
 
 def drop_swap(mm: Mm, i: int, j: int) -> None:

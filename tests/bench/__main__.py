@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,27 @@ def run(command: list[str]) -> Cost:
     return Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
 
+STOPS = 6  # of bench/ranges
+
+
+def run_call(command: list[str]) -> Cost:
+    """The CPU time of bench/ranges between its last two stops: of one call. Raises BenchFailed."""
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    clock = ~process.pid << 3 | 2  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)
+    times = []
+    with process:
+        for stop in range(STOPS):
+            if not process.stdout.read(1):
+                raise BenchFailed(f"{' '.join(command)}: no stop {stop}")
+            time.sleep(0.15)  # until it waits, and an emulated TLB is at rest
+            times.append(time.clock_gettime(clock))
+            process.stdin.write(b".")
+            process.stdin.flush()
+    return Cost(times[-1] - times[-2], 0)
+
+
 @dataclass(slots=True)
 class Row:
     """One line of the table. `commands` by column; `baseline` are the same with no work, subtracted where given."""
@@ -68,13 +90,14 @@ class Row:
     each: int = 0  # show microseconds for each of so many; 0: seconds for all
     rounds: dict[str, list[float]] = field(default_factory=dict)
     rss: dict[str, int] = field(default_factory=dict)
+    run: Callable[[list[str]], Cost] = run
 
     def measure(self, log: Callable[[str], None]) -> None:
         """One round."""
         for column, command in self.commands.items():
             log(f"{self.name}: {column}")
-            cost = run(command)
-            idle = run(self.baseline[column]).cpu if column in self.baseline else 0.0
+            cost = self.run(command)
+            idle = self.run(self.baseline[column]).cpu if column in self.baseline else 0.0
             self.rounds.setdefault(column, []).append(max(cost.cpu - idle, 1e-6))
             self.rss[column] = max(self.rss.get(column, 0), cost.rss)
 
@@ -148,6 +171,7 @@ def rows(tools: Tools, scale: int) -> list[Row]:
         Row("compute", tools.columns(plain, "bench/compute", steps), against("qemu-x86_64", 1.5)),
         mmap_loop(tools, 200_000 // scale),
         first_touch(tools, 1024 // scale),
+        *(one_call(tools, name, 1024 // scale) for name in ("munmap", "mprotect", "mremap", "shifted")),
         hello_world(),
         *many_mappings(tools, 60_000 // scale, 10_000 // scale),
         Row("a tenth of churn-small, Python hooks", {"heapscope": twin}),
@@ -166,6 +190,14 @@ def first_touch(tools: Tools, mib: int) -> Row:
     columns = ("native", "qemu-x86_64", "heapscope")
     commands, idle = (tools.columns(columns, "bench/first_touch", str(n)) for n in (mib, 0))
     return Row(f"first touch of a page, {mib} MiB", commands, against("qemu-x86_64", 3), idle, mib * 256)
+
+
+def one_call(tools: Tools, name: str, mib: int) -> Row:
+    """`shifted` is an mremap to where no page table can be taken over whole."""
+    columns = ("native", "qemu-x86_64", "heapscope")
+    commands, idle = (tools.columns(columns, "bench/ranges", what, str(mib)) for what in (name, "nothing"))
+    title = "mremap, shifted," if name == "shifted" else name
+    return Row(f"{title} of {mib} MiB", commands, against("native", 10), idle, 1, run=run_call)
 
 
 def hello_world() -> Row:

@@ -63,7 +63,7 @@ def test_ram_ends_with_out_of_memory_and_reclaim_is_asked_first() -> None:
     assert len(asked) == 2
 
 
-def test_much_memory_is_unmapped_as_arrays_and_its_frames_are_clean_again() -> None:
+def test_much_memory_is_unmapped_run_by_run_and_its_frames_are_clean_again() -> None:
     mm = fresh(64 << 20)
     size = 40 << 20
     start = mm_map.mmap(mm, 0, size, 3)

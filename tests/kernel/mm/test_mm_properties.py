@@ -171,20 +171,19 @@ def test_an_address_space_is_a_dict_of_pages(steps: list[tuple[str, int, int, in
 
 
 @pytest.fixture
-def numpy_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the array paths for every range of more than one page."""
+def runs_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Treat every range of more than one page as runs."""
     import kernel.mm.protect
     import kernel.mm.zap
 
     for module in (kernel.mm.zap, kernel.mm.protect):
-        monkeypatch.setattr(module, "bulk", lambda *_: True)
-        monkeypatch.setattr(module, "FEW", 0, raising=False)
+        monkeypatch.setattr(module, "FEW", 0)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(operation, max_size=30))
-@pytest.mark.usefixtures("numpy_always")
-def test_so_it_is_with_arrays(steps: list[tuple[str, int, int, int]]) -> None:
+@pytest.mark.usefixtures("runs_always")
+def test_so_it_is_run_by_run(steps: list[tuple[str, int, int, int]]) -> None:
     world = World()
     for name, a, b, c in steps:
         getattr(world, name)(a, b, c)
