@@ -7,7 +7,6 @@ import stat
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from emu.calls import HeapOptions, RuleError
 from emu.config import ConfigError, RunConfig, env_pairs, parse_mount, parse_size
 from emu.interrupts import Interrupts
 from emu.machine import Machine, Stopped
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from emu.analysis.heap import HeapFold
     from emu.analysis.heapresult import Heap
     from emu.analysis.space import SpaceFold
+    from emu.calls import HeapOptions
     from emu.trace.heap import HeapTracer
 
 PROGRAM_LIMIT = 1 << 32
@@ -139,8 +139,20 @@ def run(
         page_faults=page_faults,
         count_syscalls=count_syscalls,
     )
-    options = HeapOptions() if heap is True else heap or None
-    return run_config(program, argv, config, stdin=stdin, stdout=stdout, stderr=stderr, sinks=sinks, heap=options)
+    if heap is True:
+        from emu.calls import HeapOptions
+
+        heap = HeapOptions()
+    return run_config(program, argv, config, stdin=stdin, stdout=stdout, stderr=stderr, sinks=sinks, heap=heap or None)
+
+
+def __getattr__(name: str) -> object:
+    """HeapOptions, when it is first asked for: a run that traces no heap does without emu/calls."""
+    if name != "HeapOptions":
+        raise AttributeError(f"module 'emu.api' has no attribute {name!r}")
+    from emu.calls import HeapOptions
+
+    return HeapOptions
 
 
 _busy = False
@@ -260,6 +272,7 @@ def _one_run(
 def _trace_heap(machine: Machine, path: str, options: HeapOptions) -> tuple[HeapTracer, HeapFold, SpaceFold]:
     from emu.analysis.heap import HeapFold
     from emu.analysis.space import SpaceFold
+    from emu.calls import RuleError
 
     fold, space = HeapFold(by_stack=options.stack > 0), SpaceFold()
     try:

@@ -6,11 +6,11 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from emu.calls import HeapOptions, RuleError
 from emu.commands import Refusal
 
 if TYPE_CHECKING:
     from emu.api import Run
+    from emu.calls import HeapOptions
 
 ERROR_CODE = 99  # as valgrind's users have it
 
@@ -45,6 +45,7 @@ def options_of(options: argparse.Namespace) -> HeapOptions | None:
     code = options.error_exitcode
     if code is not None and not 0 <= code <= 255:
         raise Refusal(f"--error-exitcode {code}: an exit code is 0 to 255")
+    from emu.calls import HeapOptions, RuleError
     from emu.trace.alloc_rules import parse_rule, parse_toml
 
     try:

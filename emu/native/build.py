@@ -1,7 +1,9 @@
-"""Builds the C files into a shared object named by a checksum of its source, so that a stale one is never loaded."""
+"""Builds the C files into a shared object named by a checksum of its source, so that a stale one is never loaded; and
+the Python files into byte code, which Python itself leaves undone under PYTHONDONTWRITEBYTECODE."""
 
 from __future__ import annotations
 
+import compileall
 import importlib.util
 import os
 import shutil
@@ -61,8 +63,16 @@ def _compile(compiler: list[str], folder: Path) -> str:
     return ""
 
 
+def compile_python() -> None:
+    """Byte code for all of `emu` and `kernel`, where the folders may be written: without it each run compiles them, 0.4 s
+    of CPU time. What is up to date is left alone."""
+    for package in ("emu", "kernel"):
+        compileall.compile_dir(Path(__file__).resolve().parents[2] / package, quiet=2)
+
+
 def main() -> int:
     """Build, and say in one line what will serve."""
+    compile_python()
     path, reason = build()
     if path:
         print(f"native hooks: {os.path.relpath(path)}")

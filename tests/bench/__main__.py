@@ -262,6 +262,7 @@ def main(arguments: list[str]) -> int:
         if show:
             print(f"\r\33[K{text}", end="", file=sys.stderr, flush=True)
 
+    subprocess.run([sys.executable, "-m", "emu.native"], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
     with tempfile.TemporaryDirectory(prefix="heapscope-bench-") as scratch:
         tools = Tools(Path(scratch), shutil.which("qemu-x86_64"), shutil.which("strace"))
         table = [row for row in rows(tools, scale) if chosen.only in row.name]

@@ -78,3 +78,13 @@ def test_the_environment_can_turn_it_off() -> None:
     env = {**os.environ, "HEAPSCOPE_NATIVE": "0"}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("None\n", "")
+
+
+def test_byte_code_is_made_where_python_leaves_it_undone(tmp_path: Path) -> None:
+    """PYTHONDONTWRITEBYTECODE=1 is common in containers; compiling it all takes longer than a short run."""
+    for package in ("emu", "kernel"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "CC": "false", "PATH": ""}
+    subprocess.run([sys.executable, "-m", "emu.native"], cwd=tmp_path, env=environ, capture_output=True, check=True)
+    sources = {path.stem for path in tmp_path.rglob("*.py")}
+    assert {path.name.split(".")[0] for path in tmp_path.rglob("*.pyc")} == sources
