@@ -30,7 +30,7 @@ THIRD_PARTY = {
     "emu/sinks/": {"numpy", "pyarrow"},
     "emu/analysis/": {"numpy"},
     "emu/report/": {"numpy", "rich"},
-    "emu/pytest_plugin.py": {"pytest"},
+    "emu/pytest_plugin/": {"pytest"},
 }
 LAZY = {"capstone", "elftools", "numpy", "pyarrow", "rich"}
 

@@ -75,6 +75,12 @@ def _aligned(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
     return (f"  {name:<{width}}  {value}" for name, value in rows)
 
 
+def leak_lines(leak: Leak) -> Iterator[str]:
+    """One place's leak, its call stack a frame a line."""
+    yield f"  {leak.bytes:,} bytes in {leak.blocks:,} blocks"
+    yield from (f"    {place}" for place in leak.calls)
+
+
 def _leaks(leaks: Sequence[Leak]) -> Iterator[str]:
     if not leaks:
         return
@@ -82,8 +88,7 @@ def _leaks(leaks: Sequence[Leak]) -> Iterator[str]:
     total, blocks = sum(leak.bytes for leak in leaks), sum(leak.blocks for leak in leaks)
     yield f"never freed: {total:,} bytes in {blocks:,} blocks, from {len(leaks):,} places"
     for leak in leaks[:SHOWN]:
-        yield f"  {leak.bytes:,} bytes in {leak.blocks:,} blocks"
-        yield from (f"    {place}" for place in leak.calls)
+        yield from leak_lines(leak)
     if len(leaks) > SHOWN:
         yield f"  … and {len(leaks) - SHOWN:,} more places"
 
