@@ -11,7 +11,7 @@ from emu.config import ConfigError, RunConfig, env_pairs, parse_mount, parse_siz
 from emu.interrupts import Interrupts
 from emu.machine import Machine, Stopped
 from emu.outcome import Death, Run, SyscallCount, Syscalls
-from emu.stdio import Capture, FileSource, FileTarget, Source, host_stream
+from emu.stdio import Capture, FileSource, FileTarget, Source, host_stream, terminals_kept
 from emu.trace.events import Note, PageFault, SyscallExit
 from emu.trace.recorder import TRACED, Listed, Recorder, Sink, Tally
 from kernel.abi.errno import LinuxError
@@ -180,7 +180,8 @@ def run_config(
         path = os.fspath(program)
         content = read_program(path)
         arguments = [os.fsencode(config.argv0 or path), *(os.fsencode(word) for word in argv)]
-        with Interrupts(config.timeout, interactive=config.interactive) as interrupts:
+        fds = {stream for stream in (stdin, stdout, stderr) if config.interactive and isinstance(stream, int)}
+        with terminals_kept(fds), Interrupts(config.timeout, interactive=config.interactive) as interrupts:
             streams = _Streams(stdin, stdout, stderr, interrupts)
             return _one_run(path, content, arguments, config, streams, interrupts, sinks, attended, heap)
     finally:

@@ -134,7 +134,7 @@ class RunConfig(_Knobs):
 
     def _check_limits(self) -> None:
         if self.timeout is not None and not 0 < self.timeout < 1 << 31:
-            raise ConfigError(f"timeout {self.timeout:g} is not a positive number of seconds")
+            raise ConfigError(f"timeout {self.timeout:g} is not within 0 and 2^31 seconds: give more than 0")
         if self.max_instructions is not None and not 0 < self.max_instructions < 1 << 63:
             raise ConfigError(f"max-instructions {self.max_instructions} is not within 1 and 2^63-1")
 

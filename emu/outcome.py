@@ -97,7 +97,7 @@ class Run(NamedTuple):
     notes: list[str]  # what a reader of the run must know: an OOM kill, a deadlock
     death: Death | None  # the post-mortem, where a fault or abort killed it
     core_dumped: bool = False
-    not_modelled: Mapping[str, int] = MappingProxyType({})  # calls answered ENOSYS: how many of each name
+    not_modelled: Mapping[str, int] = MappingProxyType({})  # answered ENOSYS, by name or `name: why`
     failures: tuple[Failure, ...] = ()  # sinks that could not write
     heap: Heap | None = None  # where it was traced
 

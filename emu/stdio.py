@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import select
-from collections.abc import Callable
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
 from emu.interrupts import Interrupts
+
+TCGETS, TERMIOS_SIZE = 0x5401, 36  # Linux's own: the termios module shows another struct
 
 
 class HostStream:
@@ -51,6 +57,14 @@ class HostStream:
             return None
         return rows, columns
 
+    def termios(self) -> bytes | None:
+        return _termios(self.fd)
+
+    def set_termios(self, when: int, termios: bytes) -> None:
+        import fcntl
+
+        fcntl.ioctl(self.fd, TCGETS + 1 + when, termios)
+
 
 class Closed:
     """A stream that the host has closed: nothing to read, nowhere to write."""
@@ -66,6 +80,12 @@ class Closed:
 
     def winsize(self) -> tuple[int, int] | None:
         return None
+
+    def termios(self) -> bytes | None:
+        return None
+
+    def set_termios(self, when: int, termios: bytes) -> None:
+        raise OSError(errno.ENOTTY, "not a terminal")
 
 
 class Source(Closed):
@@ -122,3 +142,33 @@ def host_stream(fd: int, interrupts: Interrupts) -> HostStream | Closed:
     except OSError:
         return Closed()
     return HostStream(fd, interrupts)
+
+
+def _termios(fd: int) -> bytes | None:
+    """What TCGETS says of the host's `fd`; None: it is no terminal, or the host is no Linux."""
+    if sys.platform != "linux":
+        return None
+    import fcntl
+
+    try:
+        return fcntl.ioctl(fd, TCGETS, bytes(TERMIOS_SIZE))
+    except OSError:
+        return None
+
+
+@contextlib.contextmanager
+def terminals_kept(fds: Iterable[int]) -> Iterator[None]:
+    """Whatever the guest does to the terminals among `fds` (no echo, raw), they come out as they went in."""
+    before = [(fd, state) for fd in fds if (state := _termios(fd)) is not None]
+    try:
+        yield
+    finally:
+        for fd, state in before:
+            if _termios(fd) not in (state, None):
+                import fcntl
+
+                # else a job in the background is stopped here
+                blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+                with contextlib.suppress(OSError):
+                    fcntl.ioctl(fd, TCGETS + 2, state)  # once all is written
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

@@ -35,6 +35,6 @@ class KernelConfig(NamedTuple):
     overcommit: int = 0
     hwcap: int = 0x078B_E9FF  # AT_HWCAP: CPUID leaf 1, EDX, as the CPU answers it
     hwcap2: int = 2  # AT_HWCAP2: HWCAP2_FSGSBASE
-    interactive: bool = False  # streams that are host terminals answer TCGETS and TIOCGWINSZ
+    interactive: bool = False  # streams that are host terminals answer TCGETS, TCSETS and TIOCGWINSZ
     mounts: tuple[Mount, ...] = ()
     rlimits: Mapping[str, tuple[int, int]] = MappingProxyType({})  # name without RLIMIT_ → (soft, hard)

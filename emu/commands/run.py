@@ -99,22 +99,29 @@ def _machine_arguments(group: argparse._ArgumentGroup) -> None:
     add("--hostname", metavar="NAME", help="what uname says (default heapscope)")
     add("--seed", metavar="N", type=_number, help="seed of all random bytes that the guest gets (default 0)")
     add("--aslr", metavar="SEED", type=_number, help="randomise the layout, reproducibly (default: fixed)")
-    add("--epoch", metavar="SECONDS", type=float, help="time of day at the start (default 1750000000)")
-    add("--interactive", action="store_true", help="terminals are terminals: TCGETS, TIOCGWINSZ answer")
+    add("--epoch", metavar="SECONDS", type=_seconds, help="time of day at the start (default 1750000000)")
+    add("--interactive", action="store_true", help="terminals are terminals: their size and modes are the host's")
     add("--no-native", action="store_true", help="do without the C hooks: slower, equal results")
 
 
 def _limit_arguments(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--timeout", metavar="SECONDS", type=float, help="end the run after so much wall time")
+    add("--timeout", metavar="SECONDS", type=_seconds, help="end the run after so much wall time")
     add("--max-instructions", metavar="N", type=_number, help="end it after exactly N instructions")
 
 
 def _number(text: str) -> int:
-    return int(text.replace("_", ""), 0)
+    try:
+        return int(text.replace("_", ""), 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number; write one as 7, 1_000 or 0x7") from None
 
 
-_number.__name__ = "number"  # argparse says "invalid number value"
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds; write one as 2 or 2.5") from None
 
 
 def _of(parse: Callable[[str], T]) -> Callable[[str], T]:
@@ -183,7 +190,10 @@ def _expression(options: argparse.Namespace) -> str:
         if name not in ("trace", "t"):
             raise ConfigError(f"-e {text}: only trace=… is known here")
         expression = value
-    return "none" if options.quiet and not (options.count or options.count_too) else expression
+    if options.quiet and not (options.count or options.count_too):
+        RunConfig(trace=expression)  # a wrong one is told even where it changes nothing
+        return "none"
+    return expression
 
 
 @contextlib.contextmanager
@@ -270,9 +280,13 @@ def _notes(options: argparse.Namespace, done: Run, *, beside: bool) -> Iterator[
     """What the trace would say, where none stands beside it, or one that leaves calls out."""
     if not beside:
         yield from dict.fromkeys(done.notes)
-    if done.not_modelled and not (beside and _expression(options) == "all"):
-        calls = (f"{name} ({count}×)" if count > 1 else name for name, count in done.not_modelled.items())
-        yield f"not implemented and answered ENOSYS: {', '.join(calls)}"
+    if beside and _expression(options) == "all":
+        return
+    calls = {name: f"{name} ({count}×)" if count > 1 else name for name, count in done.not_modelled.items()}
+    if absent := [text for name, text in calls.items() if ":" not in name]:
+        yield f"not implemented and answered ENOSYS: {', '.join(absent)}"
+    if refused := [text for name, text in calls.items() if ":" in name]:
+        yield f"answered ENOSYS: {'; '.join(refused)}"
 
 
 def _endings(options: argparse.Namespace, done: Run) -> Iterator[str]:

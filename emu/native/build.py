@@ -64,8 +64,8 @@ def _compile(compiler: list[str], folder: Path) -> str:
 
 
 def compile_python() -> None:
-    """Byte code for all of `emu` and `kernel`, where the folders may be written: without it each run compiles them, 0.4 s
-    of CPU time. What is up to date is left alone."""
+    """Byte code for all of `emu` and `kernel`, where the folders may be written: without it each run compiles them, in
+    0.4 s of CPU time. What is up to date is left alone."""
     for package in ("emu", "kernel"):
         compileall.compile_dir(Path(__file__).resolve().parents[2] / package, quiet=2)
 

@@ -9,7 +9,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel.abi.errno import EINVAL, EIO, ENOTTY, ESRCH, Errno, LinuxError
-from kernel.abi.fcntl import FIONREAD, S_IFCHR, S_IFIFO, TCGETS, TIOCGPGRP, TIOCGWINSZ, TIOCSPGRP, Open, Poll
+from kernel.abi.fcntl import (
+    FIONREAD,
+    S_IFCHR,
+    S_IFIFO,
+    TCGETS,
+    TCSETS,
+    TCSETSF,
+    TCSETSW,
+    TIOCGPGRP,
+    TIOCGWINSZ,
+    TIOCSPGRP,
+    Open,
+    Poll,
+)
 from kernel.abi.limits import PAGE_SIZE
 from kernel.abi.structs import Termios, Winsize
 from kernel.fs.chardev import makedev
@@ -123,7 +136,9 @@ class StdFile(PipeLike):
         if not self.std.terminal:
             return super().ioctl(task, cmd, arg)
         if cmd == TCGETS:
-            task.mm.copy_to_user(arg, COOKED.pack())
+            task.mm.copy_to_user(arg, self.std.stream.termios() or COOKED.pack())
+        elif cmd in (TCSETS, TCSETSW, TCSETSF):
+            self._set_termios(cmd - TCSETS, task.mm.copy_from_user(arg, Termios.SIZE))
         elif cmd == TIOCGWINSZ:
             rows, columns = self.std.stream.winsize() or (24, 80)
             task.mm.copy_to_user(arg, Winsize(rows, columns, 0, 0).pack())
@@ -136,8 +151,16 @@ class StdFile(PipeLike):
             if pgid != task.process.pgid:  # the one there is, and it is in the foreground always
                 raise LinuxError(ESRCH, f"there is no process group {pgid}")
         else:
-            raise LinuxError(ENOTTY, "of a terminal only TCGETS, TIOCGWINSZ, TIOCGPGRP and TIOCSPGRP are modelled")
+            raise LinuxError(ENOTTY, "of a terminal only its modes, size and foreground process group are modelled")
         return 0
+
+    def _set_termios(self, when: int, termios: bytes) -> None:
+        try:
+            self.std.stream.set_termios(when, termios)
+        except OSError as error:
+            raise translated(error) from None
+        if when == 2:  # TCSETSF
+            self.std.ahead = b""
 
 
 ACCESS = (Open.RDONLY, Open.WRONLY, Open.WRONLY)  # of a pipe's ends on 0, 1 and 2; a terminal is O_RDWR

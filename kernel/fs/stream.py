@@ -1,5 +1,6 @@
 """Stream: a host standard stream as the kernel sees it. The harness provides the objects, `stdio.py` uses them."""
 
+from errno import ENOTTY
 from typing import Protocol
 
 
@@ -18,6 +19,12 @@ class Stream(Protocol):
     def winsize(self) -> tuple[int, int] | None:
         """(rows, columns) of the terminal, None where there is none."""
 
+    def termios(self) -> bytes | None:
+        """The terminal's struct termios as Linux's TCGETS gives it, None where the host has none of that kind."""
+
+    def set_termios(self, when: int, termios: bytes) -> None:
+        """Set it; `when` is 0 now (TCSETS), 1 once all is written (TCSETSW), 2 and what was typed is lost (TCSETSF)."""
+
 
 class NullStream:
     """A Stream like /dev/null: for tests and for guests without standard streams."""
@@ -33,6 +40,12 @@ class NullStream:
 
     def winsize(self) -> tuple[int, int] | None:
         return None
+
+    def termios(self) -> bytes | None:
+        return None
+
+    def set_termios(self, when: int, termios: bytes) -> None:
+        raise OSError(ENOTTY, "not a terminal")
 
 
 class BytesStream(NullStream):

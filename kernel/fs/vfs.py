@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.abi.errno import LinuxError
+from kernel.abi.errno import ENOTDIR, LinuxError
 from kernel.abi.fcntl import S_IFDIR, S_IFREG, Open
 from kernel.fs.chardev import CharDev, FullFile, NullFile, RandomFile, ZeroFile, no_tty
 from kernel.fs.dentry import Dentry, Mount, Path, full_name
@@ -185,7 +185,10 @@ class Vfs:
         try:
             path = self.find(name.encode("utf-8", "surrogateescape"))
         except LinuxError as error:
-            raise LinuxError(error.errno, f"the working directory {name}: {error.why}") from None
+            why = f"the working directory {name}: {error.why}; only mounts show the host's files"
+            raise LinuxError(error.errno, why) from None
+        if not path.dentry.inode.is_dir:
+            raise LinuxError(ENOTDIR, f"the working directory {name}: not a directory")
         return FsContext(self.root, path)
 
     def install_std(self, files: FdTable) -> None:

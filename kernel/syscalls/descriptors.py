@@ -228,7 +228,7 @@ def _wait_for_flock(locks: Locks, file: File, exclusive: bool) -> Generator[Bloc
 # ioctl
 
 
-@syscall(partly="terminals answer TCGETS, TIOCGWINSZ, TIOCGPGRP and TIOCSPGRP only")
+@syscall(partly="terminals answer TCGETS, TCSETS and its kin, TIOCGWINSZ, TIOCGPGRP and TIOCSPGRP only")
 def ioctl(task: Task, fd: Fd, cmd: IoctlCommand, arg: IoctlArg) -> int:
     """ioctl(2): what every file knows; the rest is the file's own, ENOTTY by default."""
     file = task.files.get(fd)

@@ -161,7 +161,7 @@ def futex(
         return _futex_lock_pi(task, uaddr)
     if command == Futex.UNLOCK_PI:
         return _futex_unlock_pi(task, uaddr)
-    raise LinuxError(ENOSYS, f"futex operation {command} is not modelled")
+    raise LinuxError(ENOSYS, f"operation {command} is not modelled")
 
 
 def _futex_deadline(task: Task, op: int, command: int, timeout: int) -> int:

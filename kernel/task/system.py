@@ -46,10 +46,11 @@ class System:
         self.tasks: dict[int, Task] = {}
         self.processes: dict[int, Process] = {}
         self.sysctl: dict[str, int] = {}  # what was written to /proc/sys and only has to be remembered
-        self.not_modelled: dict[str, int] = {}  # syscalls answered ENOSYS, by name: how many times
+        self.not_modelled: dict[str, int] = {}  # answered ENOSYS: how many times; `name` or `name: why`
 
     def refused(self, name: str) -> None:
-        """A syscall was answered ENOSYS: whoever looks at the run must hear of it, traced or not."""
+        """A syscall was answered ENOSYS: whoever looks at the run must hear of it, traced or not. `name` is not
+        implemented; of one that is, `name: why` says what it refused."""
         self.not_modelled[name] = self.not_modelled.get(name, 0) + 1
 
     def note(self, tid: int, text: str) -> None:

@@ -44,7 +44,10 @@ def heapscope(*words: str | Path, **options: object) -> subprocess.CompletedProc
         (("run", ""), "'': No such file"),
         (("run", "--env", "HEAPSCOPE_NO_SUCH", "x"), "NAME=VALUE"),
         (("run", "--timeout", "-1", "x"), "timeout"),
-        (("run", "--timeout", "soon", "x"), "float"),
+        (("run", "--timeout", "soon", "x"), "as 2 or 2.5"),
+        (("run", "--epoch", "today", "x"), "as 2 or 2.5"),
+        (("run", "--seed", "abc", "x"), "as 7, 1_000 or 0x7"),
+        (("run", "-q", "-e", "trace=memroy", "x"), "memroy"),
         (("run", "--max-instructions", "0", "x"), "max-instructions"),
         (("run", "--max-instructions", "many", "x"), "number"),
         (("run", "--uid", "-1", "x"), "uid"),
@@ -150,9 +153,12 @@ def test_a_closed_standard_stream_is_ebadf_in_the_guest(closed: str, fd: int, tm
     assert subprocess.run(["sh", "-c", f"exec {output} {closed}"], timeout=60).returncode == 9
 
 
-def test_a_working_directory_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "--cwd", "/nosuch", str(elf("task/hello"))]) == 2
-    assert capsys.readouterr().err.startswith("heapscope: the working directory /nosuch: ")
+@pytest.mark.parametrize(("cwd", "why"), [("/nosuch", "there is no 'nosuch'"), ("/etc/passwd", "not a directory")])
+def test_a_working_directory_that_cannot_be_is_named(
+    cwd: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--cwd", cwd, str(elf("task/hello"))]) == 2
+    assert capsys.readouterr().err.startswith(f"heapscope: the working directory {cwd}: {why}")
 
 
 def test_scripts_and_empty_files_are_called_what_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -213,7 +213,8 @@ def probing(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, output = folder / "probing.c", folder / "probing"
     source.write_text(
         "#include <sys/syscall.h>\n#include <unistd.h>\n"
-        "int main(void) { syscall(SYS_bpf, 0, 0, 0); syscall(SYS_bpf, 0, 0, 0); syscall(999); return 0; }\n"
+        "int main(void) { syscall(SYS_bpf, 0, 0, 0); syscall(SYS_bpf, 0, 0, 0); syscall(999);"
+        "syscall(SYS_futex, 0, 77); return 0; }\n"
     )
     subprocess.run([program("musl-gcc", "musl-tools"), "-static", source, "-o", output], check=True)
     return output
@@ -221,21 +222,29 @@ def probing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("options", [("-q",), ("-c",), ("-o", "/dev/null"), ("-e", "trace=write")], ids=" ".join)
 def test_what_is_not_implemented_is_told_where_the_trace_does_not(options: tuple[str, ...], probing: Path) -> None:
-    line = "heapscope: not implemented and answered ENOSYS: bpf (2×), syscall_0x3e7\n"
-    assert line in heapscope(*options, probing).stderr.decode()
+    told = (
+        "heapscope: not implemented and answered ENOSYS: bpf (2×), syscall_0x3e7\n"
+        "heapscope: answered ENOSYS: futex: operation 77 is not modelled\n"
+    )
+    assert told in heapscope(*options, probing).stderr.decode()
 
 
 def test_a_whole_trace_tells_it_by_itself(probing: Path) -> None:
-    assert b"not implemented and answered" not in heapscope(probing).stderr
+    assert b"answered ENOSYS" not in heapscope(probing).stderr
 
 
 def _on_a_terminal(words: list[str], *typed: tuple[bytes, bytes]) -> tuple[int, bytes]:
-    """Run `words` on a terminal of its own. `typed`: (what must have been printed, keys), one after the other."""
+    """`heapscope run` on a terminal of its own."""
+    return _typed_into([sys.executable, "-m", "emu", "run", *words], *typed)
+
+
+def _typed_into(command: list[str], *typed: tuple[bytes, bytes]) -> tuple[int, bytes]:
+    """Run it on a terminal of its own. `typed`: (what must have been printed, keys), one after the other."""
     keys = list(typed)
     pid, fd = pty.fork()
     if not pid:
         os.chdir(ROOT)
-        os.execv(sys.executable, [sys.executable, "-m", "emu", "run", *words])
+        os.execv(command[0], command)
     printed = b""
     while True:
         try:
@@ -254,6 +263,36 @@ def test_a_shell_on_a_terminal_takes_commands() -> None:
     for greeting, shell in shells:
         code, printed = _on_a_terminal(["-q", "--interactive", *shell], (greeting, b"exit $((40 + 2))\n"))
         assert code == 42, printed
+
+
+SECRET = r"""
+#include <stdio.h>
+#include <termios.h>
+#include <unistd.h>
+int main(void) {
+    struct termios t;
+    char line[64];
+    if (tcgetattr(0, &t)) return 1;
+    t.c_lflag &= ~ECHO;
+    if (tcsetattr(0, TCSAFLUSH, &t)) return 2;
+    puts("word:");
+    long n = read(0, line, sizeof line);
+    printf("%ld letters\n", n - 1);
+    return *(volatile int *)0;
+}
+"""
+
+
+def test_a_terminal_that_does_not_echo_for_the_guest_does_again_when_it_has_died(tmp_path: Path) -> None:
+    source, guest = tmp_path / "secret.c", tmp_path / "secret"
+    source.write_text(SECRET)
+    subprocess.run([program("musl-gcc", "musl-tools"), "-static", source, "-o", guest], check=True)
+    script = f"{sys.executable} -m emu run -q --interactive {guest}; echo $?; stty -a"
+    code, printed = _typed_into(["/bin/sh", "-c", script], (b"word:", b"sesame\n"))
+    assert b"6 letters" in printed
+    assert b"sesame" not in printed
+    assert b"139" in printed
+    assert (code, b" echo " in printed, b"-echo " in printed) == (0, True, False), printed
 
 
 def test_ctrl_c_on_a_terminal_is_the_guests() -> None:

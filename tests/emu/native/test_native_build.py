@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from emu import native
 from emu.native import place
 from emu.native.build import build, compilers
 
@@ -20,6 +21,11 @@ ROOT = Path(__file__).resolve().parents[3]
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(place, "folders", lambda: [str(tmp_path)])
     return tmp_path
+
+
+@pytest.mark.skipif(os.environ.get("CI") != "true", reason="elsewhere the twins may be all there is")
+def test_ci_has_the_hooks_so_that_their_tests_are_not_skipped() -> None:
+    assert native.library() is not None
 
 
 @pytest.mark.skipif(not compilers(zig=False), reason="no C compiler")

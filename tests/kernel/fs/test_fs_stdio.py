@@ -7,8 +7,21 @@ import errno
 import pytest
 from files import Files
 
-from kernel.abi.errno import EINVAL, ENOSPC, ENOTTY, EPIPE, ESPIPE, LinuxError
-from kernel.abi.fcntl import FIONREAD, S_IFCHR, S_IFIFO, TCGETS, TCSETS, TIOCGWINSZ, FcntlCmd, Open, Poll
+from kernel.abi.errno import EFAULT, ENOSPC, ENOTTY, EPIPE, ESPIPE, LinuxError
+from kernel.abi.fcntl import (
+    FIONREAD,
+    S_IFCHR,
+    S_IFIFO,
+    TCGETS,
+    TCSETS,
+    TCSETSF,
+    TCSETSW,
+    TIOCGWINSZ,
+    TIOCSWINSZ,
+    FcntlCmd,
+    Open,
+    Poll,
+)
 from kernel.abi.signal import SIGPIPE
 from kernel.abi.structs import Stat
 from kernel.fs.stream import BytesStream
@@ -31,6 +44,15 @@ class Failing(BytesStream):
 
 
 class Terminal(BytesStream):
+    modes = bytes(range(36))
+    when = -1
+
+    def termios(self) -> bytes:
+        return self.modes
+
+    def set_termios(self, when: int, termios: bytes) -> None:
+        self.when, self.modes = when, termios
+
     def isatty(self) -> bool:
         return True
 
@@ -58,7 +80,7 @@ def test_an_ioctl_is_refused_with_the_reason_that_is_true(user: Files, interacti
 
     assert why(user, TIOCGWINSZ) == why(user, TCSETS) == "not a terminal"
     assert why(user, 0x1234) == "ioctl 0x1234 is not one that this file knows"
-    assert "modelled" in why(interactive, TCSETS)
+    assert "modelled" in why(interactive, TIOCSWINSZ)
 
 
 def test_bytes_go_through(user: Files) -> None:
@@ -127,4 +149,21 @@ def test_an_interactive_terminal_has_a_size(interactive: Files) -> None:
     assert interactive.sys("ioctl", 1, TCGETS, interactive.buf) == 0
     tty = interactive.open("/dev/tty", Open.RDWR)
     assert interactive.read(tty) == b"typed\n"
-    assert interactive.sys("ioctl", 1, 0x5402, interactive.buf) in (-ENOTTY, -EINVAL)
+
+
+def test_an_interactive_terminals_modes_are_the_hosts(interactive: Files) -> None:
+    terminal = interactive.kernel.system.vfs.std[0].stream
+    assert isinstance(terminal, Terminal)
+    assert interactive.sys("ioctl", 0, TCGETS, interactive.buf) == 0
+    assert interactive.get(37, interactive.buf) == bytes(range(36)) + b"\0"
+    for when, cmd in enumerate((TCSETS, TCSETSW, TCSETSF)):
+        assert interactive.sys("ioctl", 0, cmd, bytes(36)) == 0
+        assert (terminal.when, terminal.modes) == (when, bytes(36))
+    assert interactive.sys("ioctl", 0, TCSETS, 8) == -EFAULT
+
+
+def test_tcsetsf_loses_what_was_typed(interactive: Files) -> None:
+    assert interactive.sys("poll", b"\0\0\0\0\x05\0\0\0", 1, -1) == 1  # taken from the host, not yet read
+    interactive.kernel.system.vfs.std[0].stream = Terminal(b"later\n")
+    assert interactive.sys("ioctl", 0, TCSETSF, bytes(36)) == 0
+    assert interactive.read(0) == b"later\n"
