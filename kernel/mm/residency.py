@@ -8,7 +8,7 @@ from kernel.abi.errno import EBUSY, ENOMEM, LinuxError
 from kernel.abi.limits import RLIMIT_MEMLOCK
 from kernel.mm.fault import populate
 from kernel.mm.merge import modify
-from kernel.mm.pte import HERE
+from kernel.mm.pte import GUARD, HERE
 from kernel.mm.vma import DROPPABLE, HUGETLB, LOCKED, LOCKONFAULT, SEALED, SHARED, Vma
 from kernel.mm.vma import SPECIAL as VM_SPECIAL
 
@@ -47,7 +47,7 @@ def _mincore_vma(mm: Mm, vma: Vma, start: int, end: int, vector: memoryview) -> 
             entry = words[k]
             if entry & HERE:
                 vector[n] = 1
-            elif entry:
+            elif entry and not entry & GUARD:  # a marker is as good as nothing (pte_none_mostly)
                 vector[n] = 0
             n += 1
 
