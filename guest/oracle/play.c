@@ -11,16 +11,18 @@
  *     many 1000                      so many mappings at 2^45, none of which merge
  *     drop                           be uid 1000            maps | smaps | status | faults   what the system says
  *
- * An address is relative to a region: a the arena, t the top of the space for mmap, h where the heap begins, s a scratch
- * page of the guest's own. Printed are `= value` (an errno negative), `ok`, or `! signal si_code address`; the texts of
- * /proc come as they are, between their name and a line with a dot.
+ * An address is relative to a region: a the arena, t the top of the space for mmap, h where the heap begins, s two
+ * scratch pages of the guest's own. Printed are `= value` (an errno negative), `ok`, or `! signal si_code address`;
+ * the texts of /proc come as they are, between their name and a line with a dot.
  */
 // NOT COMPARED: on a host it turns randomisation off by personality(2), which is off in ours
 #define _GNU_SOURCE
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -52,12 +54,14 @@ static const struct {
     {"map_shadow_stack", 453}, {"userfaultfd", 323}, {"memfd_secret", 447}, {"pipe2", SYS_pipe2}, {"dup", SYS_dup}, {"getrusage", SYS_getrusage}, {"sysinfo", SYS_sysinfo},
 };
 
-static char script[1 << 16], out[1 << 15], text[1 << 14];
+static char script[1 << 14], out[1 << 15], text[1 << 13];
 static size_t used;
-static char scratch[4096] __attribute__((aligned(4096)));
+static char scratch[8192] __attribute__((aligned(4096))); /* no call of a script reads past it */
 static unsigned char vec[1 << 12];
-static word top, heap, personality;
+static word top, heap;
 static word recover, stack_pointer;
+static int limited, dropped, policed; /* what has been changed that execve(2) would hand on … */
+static word personality = -1UL;       /* … and what it was, if that was changed */
 static int sig, code;
 static word where;
 
@@ -197,6 +201,7 @@ static void many(word n) {
 
 static void limit(word resource, word soft) {
     struct rlimit both;
+    limited = 1;
     SYS3(SYS_getrlimit, resource, &both, 0);
     both.rlim_cur = soft;
     if (both.rlim_max < soft) both.rlim_max = soft;
@@ -246,8 +251,11 @@ static void play(char *words[], int n) {
     word a[6] = {0};
     const char *what = words[0];
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
-        if (!strcmp(what, calls[i].name)) {
+        if (*what == *calls[i].name && !strcmp(what, calls[i].name)) {
             for (int k = 1; k < n; k++) a[k - 1] = number(words[k]);
+            limited |= calls[i].nr == SYS_setrlimit || calls[i].nr == SYS_prlimit64;
+            policed |= calls[i].nr == SYS_set_mempolicy;
+            if (calls[i].nr == SYS_personality && personality == -1UL) personality = (word)SYS3(SYS_personality, -1U, 0, 0);
             say_result(sys(calls[i].nr, a[0], a[1], a[2], a[3], a[4], a[5]));
             return;
         }
@@ -261,6 +269,7 @@ static void play(char *words[], int n) {
     else if (!strcmp(what, "many")) many(a[0]);
     else if (!strcmp(what, "limit")) limit(a[0], a[1]);
     else if (!strcmp(what, "drop")) {
+        dropped = 1;
         say_result(SYS3(SYS_setresuid, 1000, 1000, 0));
         SYS3(SYS_prctl, PR_SET_DUMPABLE, 1, 0);
     } else if (!strcmp(what, "faults")) faults(0);
@@ -268,21 +277,30 @@ static void play(char *words[], int n) {
     else touch(what, a[0], a[1]);
 }
 
-/* Unmap what a kernel may have put where the other has nothing; have all of the player present, so that only a script
- * faults. */
-static void settle(void) {
+/* Unmap what a kernel may have put where the other has nothing. */
+static void unmap_vdso(void) {
     long fd = SYS3(SYS_open, "/proc/self/maps", O_RDONLY, 0), n, size = 0;
     while ((n = SYS3(SYS_read, fd, text + size, sizeof text - 1 - (size_t)size)) > 0) size += n;
     SYS3(SYS_close, fd, 0, 0);
     text[size] = 0;
     for (char *line = text, *end; *line && (end = strchr(line, '\n')); line = end + 1) {
         *end = 0;
-        int goes = strstr(line, "[vdso]") || strstr(line, "[vvar"), is_file = strstr(line, " /") != NULL;
-        char *dash = strchr(line, '-'), *space = strchr(line, ' ');
-        *dash = *space = 0;
-        word low = number(line), high = number(dash + 1);
-        if (!goes && (is_file || low < heap)) SYS3(SYS_madvise, low, high - low, space[2] == 'w' ? 23 : 22);
-        if (goes && SYS3(SYS_munmap, low, high - low, 0)) SYS3(SYS_exit_group, 4, 0, 0);
+        if (!strstr(line, "[vdso]") && !strstr(line, "[vvar")) continue;
+        char *dash = strchr(line, '-');
+        *dash = *strchr(dash + 1, ' ') = 0;
+        word low = number(line);
+        if (SYS3(SYS_munmap, low, number(dash + 1) - low, 0)) SYS3(SYS_exit_group, 4, 0, 0);
+    }
+}
+
+/* Have all of the player present, so that only a script faults. */
+static void settle(void) {
+    if (getauxval(AT_SYSINFO_EHDR)) unmap_vdso();
+    const Elf64_Phdr *segment = (const Elf64_Phdr *)getauxval(AT_PHDR);
+    for (word n = getauxval(AT_PHNUM); n--; segment++) {
+        if (segment->p_type != PT_LOAD) continue;
+        word low = segment->p_vaddr & -4096UL, high = (segment->p_vaddr + segment->p_memsz + 4095) & -4096UL;
+        if (SYS3(SYS_madvise, low, high - low, segment->p_flags & PF_W ? 23 : 22)) SYS3(SYS_exit_group, 4, 0, 0);
     }
 }
 
@@ -293,15 +311,15 @@ static const struct {
 
 /* What execve(2) would hand on to the next script. */
 static void undo(void) {
-    SYS3(SYS_setresuid, 0, 0, 0);
-    for (size_t i = 0; i < 4; i++) {
+    if (dropped) SYS3(SYS_setresuid, 0, 0, 0);
+    for (size_t i = 0; i < 4 && limited; i++) {
         struct rlimit both;
         SYS3(SYS_getrlimit, usual[i].resource, &both, 0);
         both.rlim_cur = usual[i].soft < both.rlim_max ? usual[i].soft : both.rlim_max;
         SYS3(SYS_setrlimit, usual[i].resource, &both, 0);
     }
-    SYS3(SYS_set_mempolicy, 0, 0, 0);
-    SYS3(SYS_personality, personality, 0, 0);
+    if (policed) SYS3(SYS_set_mempolicy, 0, 0, 0);
+    if (personality != -1UL) SYS3(SYS_personality, personality, 0, 0);
     sys(SYS_close_range, 3, -1U, 0, 0, 0, 0);
 }
 
@@ -312,11 +330,12 @@ static size_t read_all(char *to, size_t n) {
 }
 
 int main(int argc, char **argv) {
-    static char stack[1 << 14];
+    static char stack[1 << 13];
     char *words[8];
     (void)argv;
     if (argc == 1) { /* the first of them all prepares for the second, as each does for the next */
         SYS3(SYS_prctl, PR_SET_THP_DISABLE, 1, 0);
+        limited = 1;
     } else {
         char head[10] = {0};
         if (read_all(head, 9) < 9) return 0;
@@ -346,7 +365,6 @@ int main(int argc, char **argv) {
         say("end\n");
         flush();
     }
-    personality = (word)SYS3(SYS_personality, -1U, 0, 0) & 0x0040000; /* ADDR_NO_RANDOMIZE as it was */
     undo();
     char *again[] = {"play", "again", NULL}, *none[] = {NULL};
     SYS3(SYS_execve, "/proc/self/exe", again, none);

@@ -7,7 +7,11 @@ A field that is left out is zero; mypy asks for all of them, so that the kernel 
 from __future__ import annotations
 
 import struct as _struct
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, dataclass_transform
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Scalar:
@@ -72,6 +76,7 @@ class Layout:
     _kinds: ClassVar[tuple[Any, ...]] = ()
     _codec: ClassVar[_struct.Struct] = _struct.Struct("<")
     _flat: ClassVar[bool] = True
+    _members: ClassVar[Any] = None  # gives all values in the order of the codec, where an attrgetter can
     _zero: ClassVar[tuple[Any, ...]] = ()
     __slots__ = ()
 
@@ -115,7 +120,8 @@ class Layout:
 
     def pack(self) -> bytes:
         """The struct as the guest sees it, SIZE bytes, little-endian, padding zero. struct.error when out of range."""
-        return self._codec.pack(*(self._values() if self._flat else self._scalars()))
+        members = self._members
+        return self._codec.pack(*(self._scalars() if members is None else members(self)))
 
     @classmethod
     def unpack(cls: type[S], raw: bytes) -> S:
@@ -173,6 +179,21 @@ def _kind(annotation: Any) -> Any:
     return annotation.__metadata__[-1]
 
 
+def _member_names(names: Iterable[str], kinds: tuple[Any, ...]) -> list[str]:
+    """The scalars of a struct, those of nested structs as "outer.inner"; an array's name stands for itself."""
+    found: list[str] = []
+    for name, kind in zip(names, kinds, strict=True):
+        if isinstance(kind, type):
+            found += [f"{name}.{inner}" for inner in _member_names(kind.FIELDS, kind._kinds)]  # type: ignore[attr-defined]
+        else:
+            found.append(name)
+    return found
+
+
+def _has_array(kinds: tuple[Any, ...]) -> bool:
+    return any(_has_array(kind._kinds) if isinstance(kind, type) else isinstance(kind, Array) for kind in kinds)  # type: ignore[attr-defined]
+
+
 def _nought(kind: Any) -> Any:
     if isinstance(kind, type):
         return kind()
@@ -192,6 +213,7 @@ def struct(cls: C) -> C:
     code, align = _place(kinds)
     body = {k: v for k, v in vars(cls).items() if k not in ("__dict__", "__weakref__") and k not in fields}
     codec = _struct.Struct(code)
+    names = _member_names(fields, kinds)
     body |= {
         "__slots__": tuple(fields),
         "FIELDS": tuple(fields),
@@ -200,6 +222,7 @@ def struct(cls: C) -> C:
         "_kinds": kinds,
         "_codec": codec,
         "_flat": not any(isinstance(kind, type | Array) for kind in kinds),
+        "_members": attrgetter(*names) if len(names) > 1 and not _has_array(kinds) else None,
         "_zero": tuple(vars(cls).get(field, _nought(kind)) for field, kind in zip(fields, kinds, strict=True)),
     }
     return type(cls.__name__, cls.__bases__, body)  # type: ignore[return-value]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.mm import vma as vm
@@ -91,8 +92,9 @@ class VmaStats:
     swap_shared: int  # of shared memory: counted in Swap, not in SwapPss
 
     def __init__(self) -> None:
-        for name in self.__slots__:
-            setattr(self, name, 0)
+        self.rss = self.pss_bytes = self.pss_dirty_bytes = self.anonymous = self.lazyfree = self.referenced = 0
+        self.shared_clean = self.shared_dirty = self.private_clean = self.private_dirty = self.soft_dirty = 0
+        self.hugetlb_private = self.hugetlb_shared = self.swap = self.swap_shared = 0
 
 
 def vma_stats(mm: Mm, vma: Vma) -> VmaStats:
@@ -177,4 +179,9 @@ MNEMONICS = (
 
 def vm_flags(vma: Vma) -> str:
     """The VmFlags line of smaps, each word followed by a space."""
-    return "".join(f"{word} " for bit, word in MNEMONICS if vma.flags & bit)
+    return _words(vma.flags)
+
+
+@cache
+def _words(flags: int) -> str:
+    return "".join(f"{word} " for bit, word in MNEMONICS if flags & bit)

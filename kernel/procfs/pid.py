@@ -12,6 +12,8 @@ from kernel.procfs.registry import pid_file
 from kernel.rlimit import INFINITY, NAMES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from kernel.mm.mm import Mm
     from kernel.mm.vma import Vma
     from kernel.task.task import Task
@@ -57,21 +59,24 @@ SMAPS = ("Rss", "Pss", "Pss_Dirty", "Shared_Clean", "Shared_Dirty", "Private_Cle
          "Private_Hugetlb", "Swap", "SwapPss", "Locked")  # fmt: skip
 
 
-def _smaps_fields(stats: VmaStats, locked_bytes: int) -> dict[str, int]:
-    """In kB; what this machine never has is 0."""
-    known = {
-        "Rss": stats.rss * 4, "Pss": stats.pss_bytes >> 10, "Pss_Dirty": stats.pss_dirty_bytes >> 10,
-        "Shared_Clean": stats.shared_clean * 4, "Shared_Dirty": stats.shared_dirty * 4,
-        "Private_Clean": stats.private_clean * 4, "Private_Dirty": stats.private_dirty * 4,
-        "Referenced": stats.referenced * 4, "Anonymous": stats.anonymous * 4, "LazyFree": stats.lazyfree * 4,
-        "Shared_Hugetlb": stats.hugetlb_shared * 4, "Private_Hugetlb": stats.hugetlb_private * 4,
-        "Swap": (stats.swap + stats.swap_shared) * 4, "SwapPss": stats.swap * 4, "Locked": locked_bytes >> 10,
-    }  # fmt: skip
-    return {name: known.get(name, 0) for name in SMAPS}
+def _smaps_fields(stats: VmaStats, locked_bytes: int) -> tuple[int, ...]:
+    """In kB, as SMAPS; what this machine never has is 0."""
+    return (
+        stats.rss * 4, stats.pss_bytes >> 10, stats.pss_dirty_bytes >> 10, stats.shared_clean * 4,
+        stats.shared_dirty * 4, stats.private_clean * 4, stats.private_dirty * 4, stats.referenced * 4,
+        stats.anonymous * 4, 0, stats.lazyfree * 4, 0, 0, 0, stats.hugetlb_shared * 4, stats.hugetlb_private * 4,
+        (stats.swap + stats.swap_shared) * 4, stats.swap * 4, locked_bytes >> 10,
+    )  # fmt: skip
 
 
-def _field(name: str, kb: int) -> str:
-    return f"{name + ':':<16}{kb:8d} kB\n"
+def _lines(names: Iterable[str]) -> str:
+    """A line for each, to be filled in by %."""
+    return "".join(f"{name + ':':<16}%8d kB\n" for name in names)
+
+
+ROLLUP = ("Pss_Anon", "Pss_File", "Pss_Shmem")  # stand behind Pss_Dirty
+_SMAPS = _lines(("Size", "KernelPageSize", "MMUPageSize", *SMAPS)) + "THPeligible:           0\nVmFlags: %s\n"
+_ROLLUP = _lines((*SMAPS[:3], *ROLLUP, *SMAPS[3:]))
 
 
 @pid_file("smaps")
@@ -83,10 +88,9 @@ def smaps(task: Task) -> list[bytes]:
 def _smaps_of(mm: Mm, vma: Vma) -> str:
     stats = vma_stats(mm, vma)
     page_kb = 2048 if vma.flags & HUGETLB else 4
-    head = [("Size", vma.end - vma.start >> 10), ("KernelPageSize", page_kb), ("MMUPageSize", page_kb)]
     locked = stats.pss_bytes if vma.flags & LOCKED else 0
-    fields = [*head, *_smaps_fields(stats, locked).items()]
-    return "".join(_field(*field) for field in fields) + f"THPeligible:    {0:8d}\nVmFlags: {vm_flags(vma)}\n"
+    size = vma.end - vma.start >> 10
+    return _SMAPS % (size, page_kb, page_kb, *_smaps_fields(stats, locked), vm_flags(vma))
 
 
 @pid_file("smaps_rollup")
@@ -104,10 +108,9 @@ def smaps_rollup(task: Task) -> str:
         anon += min(own, stats.pss_bytes)
         rest = max(0, stats.pss_bytes - own)
         shmem, file = (shmem + rest, file) if vma.shmem else (shmem, file + rest)
-    fields = list(_smaps_fields(total, locked).items())
-    fields[3:3] = [("Pss_Anon", anon >> 10), ("Pss_File", file >> 10), ("Pss_Shmem", shmem >> 10)]
+    fields = _smaps_fields(total, locked)
     head = f"{first:08x}-{last:08x} ---p 00000000 00:00 0".ljust(NAME_COLUMN - 1) + " [rollup]\n"
-    return head + "".join(_field(*field) for field in fields)
+    return head + _ROLLUP % (*fields[:3], anon >> 10, file >> 10, shmem >> 10, *fields[3:])
 
 
 @pid_file("statm")

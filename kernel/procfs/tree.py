@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -15,6 +16,7 @@ from kernel.fs.path import show
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+RECENT = 64  # names that are remembered though nobody looks at them
 SEQ_BUFFER = 4096  # a seq_file's first buffer: what one read gives at most, unless a single record is longer
 Content = bytes | list[bytes]  # one record (single_open), or many (seq_file)
 
@@ -27,6 +29,7 @@ class PseudoFs(FileSystem):
         self.type = kind
         self.magic = magic
         self.numbers: dict[bytes, int] = {}
+        self.recent: deque[Dentry] = deque(maxlen=RECENT)
         self.root = Dentry(b"/", None, PseudoInode(self, root, b"/"))
         self.root.children = WeakValueDictionary()
 
@@ -142,16 +145,21 @@ class Folder(Node):
 
 
 class PseudoInode(Inode):
-    """The inode of a node. It lives as long as somebody looks at it; times are those of its making."""
+    """The inode of a node. It lives as long as somebody looks at it, or has lately; times are those of its making."""
 
     __slots__ = ("node", "path")
     fs: PseudoFs
     blksize = 1024
 
     def __init__(self, fs: PseudoFs, node: Node, path: bytes) -> None:
-        super().__init__(fs, node.mode, *node.owner(), ino=fs.number(path))
-        self.node = node
+        super().__init__(fs, node.mode, ino=fs.number(path))
         self.path = path
+        self.renew(node)
+
+    def renew(self, node: Node) -> None:
+        """The node as it is now: of a process, the owner changes (pid_revalidate), and what is counted."""
+        self.node = node
+        self.uid, self.gid = node.owner()
         self.size = node.size
         if isinstance(node, Folder):
             self.nlink = 2 + node.subfolders
@@ -195,12 +203,13 @@ class PseudoInode(Inode):
         known = directory.children.get(name)
         if known is not None and known.inode.mode == node.mode and not known.unlinked:
             assert isinstance(known.inode, PseudoInode)
-            known.inode.node = node
+            known.inode.renew(node)
             return known
         child = Dentry(name, directory, PseudoInode(self.fs, node, path))
         if isinstance(node, Folder):
             child.children = WeakValueDictionary()
         directory.children[name] = child
+        self.fs.recent.append(child)
         return child
 
     def create(self, directory: Dentry, name: bytes, mode: int, cred: Cred) -> Dentry:

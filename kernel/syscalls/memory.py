@@ -320,9 +320,14 @@ def remap_file_pages(
         at = beside.end
     if vma.file is not vma.mappable and pgoff + (length >> 12) > (1 << 63) - 1 >> 12:
         raise LinuxError(EOVERFLOW, "the offset is past the largest file")
-    locked = vma.flags & vm.LOCKED
+    locked, content = vma.flags & vm.LOCKED, vma.mappable
     kept = vm.ACCESS | vm.MAY | vm.SHARED | vm.MAYSHARE | vm.LOCKED
-    mm_map.mmap_region(mm, start, end, vma.flags & kept | mm.def_flags, vma.mappable, pgoff, vma.file)
+    held = vm.Vma(start, start, 0, content)  # get_file(): the mapping that goes may be the last one
+    content.added(mm, held)
+    try:
+        mm_map.mmap_region(mm, start, end, vma.flags & kept | mm.def_flags, content, pgoff, vma.file)
+    finally:
+        content.removed(mm, held)
     if locked or not flags & Map.NONBLOCK:
         populate(mm, start, end)
     return 0

@@ -161,11 +161,9 @@ def _restore_fpu(task: Task, fpstate: int) -> None:
         return
     image = _read(task, fpstate, FPSTATE_SIZE, "the FPU state")
     mxcsr = int.from_bytes(image[24:28], "little")
-    cpu.write_fpu(INIT_FPU)
-    if fpstate % 16:
-        raise LinuxError(EFAULT, "the FPU state is not 16-byte aligned")
-    if mxcsr & ~MXCSR_MASK:
-        raise LinuxError(EFAULT, f"MXCSR {mxcsr:#x} has reserved bits")
+    if fpstate % 16 or mxcsr & ~MXCSR_MASK:
+        cpu.write_fpu(INIT_FPU)
+        raise LinuxError(EFAULT, f"the FPU state is not 16-byte aligned, or MXCSR {mxcsr:#x} has reserved bits")
     cpu.write_fpu(image)
 
 
