@@ -5,6 +5,7 @@ The kernel never imports an emulator. `emu.cpu.engine.UnicornCpu` keeps this con
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import Enum, IntEnum
 from typing import NamedTuple, Protocol
 
@@ -169,5 +170,6 @@ class Cpu(Protocol):
         """Allow the CPU to answer faults of this address space as `table` says, unasked; None (as at the start, and
         after load_cr3): every fault comes to Traps, as it must when somebody listens to PageFault."""
 
-    def invalidate_code(self) -> None:
-        """Bytes that may have been translated were written by the kernel (not the guest), or code went away."""
+    def invalidate_code(self, pfns: Collection[int]) -> None:
+        """Bytes of these frames that may have been translated were written by the kernel (not the guest), or the
+        frames are free now."""

@@ -74,6 +74,7 @@ class Kernel:
         else:
             frames = Frames(ram, config.overcommit, swap)
         frames.reclaim = Clock(frames)
+        frames.invalidate = cpu.invalidate_code
         frames.huge = HugePool(frames, config.hugepages)
         self.system = system = System(config, cpu, ram, frames, self.probes)
         system.vfs = Vfs(config, ram, frames, system.clock.realtime_ns, system.rng.bytes, streams or _silence())

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from emu.cpu.engine import UnicornCpu
 from kernel.cpu import Access, Regs, Trap, TrapKind
-from kernel.mm.frames import Frames
-from kernel.mm.ram import Ram
+from kernel.mm.frames import BUMP, Frames
+from kernel.mm.ram import LOW, Ram
 
 PAGE = 4096
 P, W, U, NX = 1, 2, 4, 1 << 63
@@ -63,9 +63,13 @@ class Bare:
         pa = (self.words[self.pte(va)] & 0x000F_FFFF_FFFF_F000) + va % PAGE
         return bytes(self.ram.bytes[pa : pa + length])
 
+    @property
+    def used_frames(self) -> range:
+        return range(LOW >> 12, self.frames.counters[BUMP])
+
     def start(self, rip: int = CODE, **regs: int) -> None:
         self.cpu.write_regs(Regs(rip=rip, **regs))
-        self.cpu.invalidate_code()
+        self.cpu.invalidate_code(self.used_frames)
 
     def run(self, until: int | None = None) -> Trap:
         """Run to a trap that is not a slice."""

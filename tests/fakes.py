@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
 from kernel.abi.nr import NR
@@ -153,7 +153,7 @@ class ScriptedCpu:
     def flush_tlb(self) -> None:
         self.log.append("flush_tlb")
 
-    def invalidate_code(self) -> None:
+    def invalidate_code(self, pfns: Collection[int]) -> None:
         self.log.append("invalidate_code")
 
 

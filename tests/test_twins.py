@@ -221,7 +221,7 @@ def test_other_code_at_the_same_address_after_a_remap() -> None:
                 return None
             bare.map(RWX, bodies[len(bare.calls) % 3], perms="rx")
             bare.cpu.flush_tlb()
-            bare.cpu.invalidate_code()
+            bare.cpu.invalidate_code(bare.used_frames)
             return 0
 
         bare.on_syscall = syscall

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import c_int, c_size_t, c_uint64, c_void_p
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emu.cpu import libunicorn as u
 from emu.cpu import probe, vmcb
 from emu.cpu.regs import Batch
 from kernel.mm.ram import Ram
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 NOWHERE = 1 << 63  # not canonical: an address at which emulation never ends
 
@@ -32,12 +35,14 @@ class Emulator:
         self.spares_exit_checks = False
         self._context = c_void_p()
         self._error_code = ctypes.c_uint32()
+        self._cr3 = Batch(self.lib, self.uc, (u.CR3,))
 
     def lend(self, ram: Ram, borrower: object) -> None:
         """Make `ram` the physical memory and `borrower` the one who may run. All hooks and translations are dropped."""
         self.unhook_all()
         first = self.ram is None
         self._map(ram)
+        vmcb.write_direct_tables(ram.words, ram.size)
         if first:
             self._enter_svm(ram)
         self.lib.uc_ctl(self.uc, u.CTL_TB_FLUSH)
@@ -65,6 +70,16 @@ class Emulator:
             stop = min(end, (start | 4095) + 1)
             self.lib.uc_ctl(self.uc, u.CTL_TB_REMOVE, c_uint64(start), c_uint64(stop))
             start = stop
+
+    def drop_frames(self, pfns: Iterable[int], cr3: int) -> None:
+        """Translate what lies in these frames anew, wherever they are mapped. `cr3` is the address space that the CPU
+        is in: Unicorn goes by virtual addresses, so it sees all of RAM for a moment. Its TLB is flushed."""
+        self._cr3.values[0] = vmcb.DIRECT_TABLES
+        self._cr3.write()
+        for pfn in pfns:
+            self.lib.uc_ctl(self.uc, u.CTL_TB_REMOVE, c_uint64(pfn << 12), c_uint64(pfn + 1 << 12))
+        self._cr3.values[0] = cr3
+        self._cr3.write()
 
     def error_code(self) -> int:
         """The error code of the exception that just came out. Only where `error_offset` was found."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from ctypes import c_size_t
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SLICES = (1_000_000, 20_000_000)  # instructions between two looks at the host's signals, twin and native: 5 to 200 ms
 LONGEST_BLOCK = 4096  # instructions: Unicorn ends a block before it is a page long
+MANY_FRAMES = 64  # more than so many stale ones: all translations are dropped
 FLUSH_EVERY = 100_000_000  # instructions between two flushes of the TLB, at the end of a slice
 
 _READ, _WRITE, _FETCH = Access.READ, Access.WRITE, Access.FETCH
@@ -46,9 +47,8 @@ class UnicornCpu(ThreadState):
         self.tsc_offset: int | Callable[[], int] = 0
         super().__init__(emulator)
         self._entry = Batch(lib, uc, (u.RAX, u.RDI, u.RSI, u.RDX, u.R10, u.R8, u.R9, u.RIP, u.RFLAGS))
-        self._rax = Batch(lib, uc, (u.RAX,))
+        self._rax, self._rip = Batch(lib, uc, (u.RAX,)), Batch(lib, uc, (u.RIP,))
         self._clobbered = Batch(lib, uc, (u.RCX, u.R11))
-        self._rip = Batch(lib, uc, (u.RIP,))
         self._cr3 = Batch(lib, uc, (u.CR3,))
         self._traps: Traps | None = None
         self._trap: Trap | None = None
@@ -56,7 +56,7 @@ class UnicornCpu(ThreadState):
         self._new_regs: Regs | None = None  # set by write_regs inside a syscall, applied when the CPU has stopped
         self._stop_asked = False
         self._flush_at = FLUSH_EVERY
-        self._stale_code = False
+        self._stale_code: set[int] = set()  # frames
         self._edge: tuple[int, int] | None = None  # the block at which the limit stopped the CPU
         self._plan: list[int] = []  # on the way to an exact count: instructions to execute, and where to stop
         self._plan_code = b""  # their bytes
@@ -236,7 +236,7 @@ class UnicornCpu(ThreadState):
                 return 0  # the CPU is about to stop
             if not self._plan:
                 if self._blocks.full:
-                    self.invalidate_code()
+                    self._stale_code.update(range(MANY_FRAMES + 1))  # all go
                 else:
                     self._edge = (address, size)
                 self._emu_stop(self._uc)
@@ -380,17 +380,20 @@ class UnicornCpu(ThreadState):
         """Before the guest goes on, the TLB will be empty."""
         self._blocks.flush_tlb()
 
-    def invalidate_code(self) -> None:
-        """Before the guest goes on, all translated code will be dropped."""
-        self._stale_code = True
+    def invalidate_code(self, pfns: Collection[int]) -> None:
+        """Before the guest goes on, the translated code of these frames will be dropped."""
+        self._stale_code.update(pfns)
 
     def _refresh(self) -> None:
         if self._blocks.take_stale_tlb():
             self._ctl(self._uc, u.CTL_TLB_FLUSH)
-        if self._stale_code:
-            self._stale_code = False
+        stale = self._stale_code
+        if len(stale) > MANY_FRAMES:
             self._ctl(self._uc, u.CTL_TB_FLUSH)
             self._blocks.dropped()
+        elif stale:
+            self._emulator.drop_frames(stale, self._cr3.values[0])
+        stale.clear()
 
     def _read_code(self, va: int, length: int) -> bytes:
         return walk.read(self._words, self._memory, self._cr3.values[0], va, length)

@@ -9,6 +9,7 @@ import struct
 
 CODE, VMCB, HSAVE = 0x1000, 0x2000, 0x4000
 PROBE_TABLES = 0x8000  # four levels, one page each, then the probe's code page
+DIRECT_TABLES = 0xE000  # two levels: all of RAM at its physical addresses, in pages of 1 GiB
 EXITINFO2_WORD = (VMCB + 0x80) >> 3  # the faulting address of an intercepted #PF, as an index of u64 words
 
 # Unicorn's interrupt number is 0x100 + the AMD exit code of an intercept; plain numbers are software interrupts.
@@ -31,6 +32,14 @@ def _intercepts() -> int:
     for exit_code in (RDPMC, SWINT, 0x180, VMMCALL, 0x182, 0x183, 0x184, 0x185, 0x186, MONITOR, MWAIT):
         bits |= 1 << (exit_code - EXIT - 0x60)
     return bits
+
+
+def write_direct_tables(words: memoryview, size: int) -> None:
+    """Page tables under which the guest would see `size` bytes of RAM where they are."""
+    top, gigabytes = DIRECT_TABLES, DIRECT_TABLES + 0x1000
+    words[top >> 3] = gigabytes | 7
+    for n in range(size + (1 << 30) - 1 >> 30):
+        words[(gigabytes >> 3) + n] = n << 30 | 0x87  # PS U W P
 
 
 def write_vmcb(ram: memoryview, cr3: int, rip: int) -> None:

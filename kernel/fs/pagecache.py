@@ -151,16 +151,11 @@ class PageCache:
                 ram[pa : pa + take] = view[done : done + take]
                 done += take
                 if pfn in self.frames.code:
-                    self.code_changed()
+                    self.frames.invalidate((pfn,))
         finally:
             if pos + done > self.size and done:
                 self.size = pos + done
         return done
-
-    def code_changed(self) -> None:
-        """Bytes that are mapped for execution were replaced."""
-        for mm, _ in self.mappings.values():
-            mm.code()
 
     def drop(self, first: int, last: int | None = None) -> None:
         """Let go of pages [first, last) (None: to the end); mappings of them were zapped before."""
@@ -169,9 +164,9 @@ class PageCache:
             gone = [index for index in range(first, last) if index in pages]
         else:
             gone = [index for index in pages if index >= first and (last is None or index < last)]
-        put = self.frames.put
+        release = self.frames.release
         for index in gone:
-            put(pages.pop(index))
+            release(pages.pop(index))
 
     def zap(self, first: int, last: int | None, *, private: bool) -> None:
         """Unmap pages [first, last) wherever they are mapped; `private` copies too (truncation, not hole punching)."""
@@ -197,6 +192,8 @@ class PageCache:
         if pfn is not None and start < end:
             pa = (pfn << PAGE_SHIFT) + (start & (PAGE_SIZE - 1))
             self.ram[pa : pa + end - start] = ZEROS[: end - start]
+            if pfn in self.frames.code:
+                self.frames.invalidate((pfn,))
 
     def punch(self, start: int, end: int) -> None:
         """Make [start, end) read as zeros, whole pages by letting go of them (fallocate(2), FALLOC_FL_PUNCH_HOLE)."""

@@ -19,7 +19,6 @@ from kernel.mm.vma import (
     DONTCOPY,
     DONTDUMP,
     DROPPABLE,
-    EXEC,
     HUGEPAGE,
     HUGETLB,
     IO,
@@ -40,7 +39,7 @@ from kernel.mm.vma import (
     Vma,
 )
 from kernel.mm.vma import SPECIAL as VM_SPECIAL
-from kernel.mm.zap import drop_swap, forget_code, zap_range
+from kernel.mm.zap import drop_swap, zap_range
 
 if TYPE_CHECKING:
     from kernel.mm.mm import Mm
@@ -236,8 +235,6 @@ def pageout(mm: Mm, vma: Vma, start: int, end: int) -> None:
                     vma.mappable.evict(vma.page_index(page), True)
     if gone:
         mm.tlb()
-        if vma.flags & EXEC:
-            forget_code(mm)
 
 
 def _age(mm: Mm, start: int, end: int, old: Callable[[int], int]) -> None:

@@ -173,7 +173,7 @@ def _write_protected(mm: Mm, vma: Vma, va: int, index: int, entry: int) -> Fault
         mm.words[index] = pfn << 12 | vma.write_bits
         if vma.flags & EXEC:
             frames.code.add(pfn)
-            mm.code()
+            frames.invalidate((old,))  # nothing jumps on into the old page
     counters[MIN_FLT] += 1
     if mm.probes.wants(PageFault):
         emit(mm, va, access=WRITE_ACCESS, kind=kind, pfn=pfn)

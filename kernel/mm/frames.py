@@ -6,7 +6,7 @@ All state is flat (memoryviews), so that a native fault path can pop a frame exa
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from kernel.abi.limits import MAX_MAP_COUNT, MMAP_MIN_ADDR
@@ -28,6 +28,10 @@ NO_OWNER, ONE_OWNER = (memoryview(array("I", (owners,)) * 512) for owners in (0,
 RUN = 16  # fewer adjacent free frames than this are not worth a call to the host
 
 
+def _nobody(_pfns: Collection[int]) -> None:
+    """There is no CPU."""
+
+
 class OutOfMemory(Exception):
     """No frame is left and nothing could be reclaimed. The one who runs the task decides who dies of it."""
 
@@ -43,7 +47,8 @@ class Frames:
     while below `counters[LIMIT]` (that frame is zero already), and set `refs[pfn] = 1`; when neither is possible it
     leaves the fault to Python.
 
-    `code` holds pfns that were mapped executable: whoever writes to one for the guest calls `Mm.code`.
+    `code` holds pfns that were mapped executable. The CPU may have translated what is in them: whoever writes to one
+    for the guest calls `invalidate` (the CPU notices the guest's own writes), and whoever frees one, `release`.
     """
 
     huge: HugePool  # set once, by who composes the machine
@@ -60,6 +65,7 @@ class Frames:
         self.counters[LIMIT] = total
         self.donated = 0  # frames above counters[LIMIT] that were huge pages once
         self.code: set[int] = set()
+        self.invalidate: Callable[[Collection[int]], None] = _nobody  # Cpu.invalidate_code
         self.reclaim: Callable[[], bool] | None = None  # the one place for reclaim and swap: True if a frame came free
         self.spaces: dict[Mm, None] = {}  # every address space, in the order they were made: reclaim goes round them
         self.swap = Swap(swap_pages)
@@ -173,6 +179,13 @@ class Frames:
             n = counters[FREE]
             self.free[n] = pfn
             counters[FREE] = n + 1
+
+    def release(self, pfn: int) -> None:
+        """`put` by a page cache, or of a page that goes elsewhere: code that was translated from it is stale then."""
+        if pfn in self.code and self.refs[pfn] == 1:
+            self.code.remove(pfn)
+            self.invalidate((pfn,))
+        self.put(pfn)
 
     def put_clean(self, pfn: int) -> None:
         """As `put`, of a frame with one owner that is known to be all zero (an emptied page table)."""

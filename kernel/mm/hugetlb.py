@@ -14,7 +14,6 @@ from kernel.mm.mm import HUGE, MIN_FLT, Mm
 from kernel.mm.pte import ANON, HERE, PFN, D
 from kernel.mm.runs import ZEROS
 from kernel.mm.vma import EXEC, SHARED, WRITE, Vma
-from kernel.mm.zap import forget_code
 
 if TYPE_CHECKING:
     from kernel.mm.frames import Frames
@@ -89,6 +88,10 @@ class HugePool:
             self.own(first, -1)
             return
         refs[first : first + FRAMES] = NONE_OWNS
+        code = self.frames.code.intersection(range(first, first + FRAMES))
+        if code:
+            self.frames.code -= code
+            self.frames.invalidate(code)
         if self.surplus:
             self.surplus -= 1
             self._give_back(first)
@@ -216,6 +219,4 @@ def zap_hugetlb(mm: Mm, vma: Vma, start: int, end: int) -> int:
     if gone:
         mm.counters[HUGE] -= gone
         mm.tlb()
-        if vma.flags & EXEC:
-            forget_code(mm)
     return gone

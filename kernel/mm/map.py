@@ -231,19 +231,10 @@ def free_tables(mm: Mm, start: int, end: int) -> None:
 
 
 def unmap_all(mm: Mm) -> None:
-    """exit_mmap: everything goes, seals notwithstanding. The CPU is off these tables: code that was translated from
-    frames which live on (a file's pages) serves the next program."""
-    code, mm.code = mm.code, _nothing
-    before = len(mm.frames.code)
+    """exit_mmap: everything goes, seals notwithstanding. The CPU is off these tables."""
+    mm.exiting = True
     for vma in list(mm.vmas):
         _remove(mm, vma)
-    mm.code = code
-    if len(mm.frames.code) < before:
-        code()
-
-
-def _nothing() -> None:
-    pass
 
 
 def noreserve(mm: Mm) -> int:

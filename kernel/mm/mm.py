@@ -35,8 +35,8 @@ class Mm:
     """
 
     __slots__ = (
-        "arg_end", "arg_start", "brk", "code", "counters", "data_vm", "def_flags", "end_code", "end_data",
-        "env_end", "env_start", "exec_vm", "frames", "hiwater_rss", "hiwater_vm", "legacy_layout", "limits",
+        "arg_end", "arg_start", "brk", "counters", "data_vm", "def_flags", "end_code", "end_data",
+        "env_end", "env_start", "exec_vm", "exiting", "frames", "hiwater_rss", "hiwater_vm", "legacy_layout", "limits",
         "locked_vm", "lost_locks", "map_count", "max_map_count", "mmap_base", "mmap_min_addr", "next_anon_vma",
         "now", "page_table", "policy", "privileged", "probes", "ram", "read_implies_exec", "stack_guard_gap",
         "stack_vm", "start_brk", "start_code", "start_data", "start_stack", "tlb", "total_vm", "vmas", "windows",
@@ -51,12 +51,11 @@ class Mm:
         limits: Rlimits,
         *,
         tlb: Callable[[], None] = lambda: None,
-        code: Callable[[], None] = lambda: None,
         privileged: bool = False,
         mmap_base: int | None = None,
         now: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
-        """An empty address space. `tlb` flushes the CPU's TLB, `code` its translated code; `now` gives (virtual ns,
+        """An empty address space. `tlb` flushes the CPU's TLB; `now` gives (virtual ns,
         tid) for events. `privileged` stands for the capabilities (CAP_IPC_LOCK, CAP_SYS_RAWIO…)."""
         self.ram = ram
         self.words = ram.words
@@ -64,7 +63,7 @@ class Mm:
         self.probes = probes
         self.limits = limits
         self.tlb = tlb
-        self.code = code
+        self.exiting = False
         self.now = now
         self.privileged = privileged
         self.page_table = PageTable(frames)

@@ -15,7 +15,6 @@ from kernel.mm.frames import BUMP, CLEAN, FREE, LIMIT, ZERO_PAGE, Frames
 from kernel.mm.pte import ANON, HERE, PFN, SPECIAL
 from kernel.mm.ram import LOW, PAGE_SIZE
 from kernel.mm.vma import EXEC, HUGETLB, IO, PFNMAP
-from kernel.mm.zap import forget_code
 
 if TYPE_CHECKING:
     from kernel.mm.mempolicy import Policy
@@ -152,13 +151,12 @@ def migrate(mm: Mm, vma: Vma, va: int, order: list[int], shared: bool = False) -
             return -EBUSY
         relocate(vma.page_index(va), pfn)
         frames.get(pfn)
-        frames.put(old)
+        frames.release(old)
     frames.ram.bytes[pfn << 12 : pfn + 1 << 12] = frames.ram.bytes[old << 12 : old + 1 << 12]
     mm.words[index] = entry & ~PFN | pfn << 12
-    frames.put(old)
+    frames.release(old)
     if vma.flags & EXEC:
         frames.code.add(pfn)
-        forget_code(mm)
     mm.tlb()
     return frames.node_of(pfn)
 

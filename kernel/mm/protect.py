@@ -106,7 +106,7 @@ def change_protection(mm: Mm, vma: Vma, start: int, end: int, was_exec: bool) ->
     if changed:
         mm.tlb()
         if was_exec and not vma.flags & EXEC:
-            forget_code(mm)
+            forget_code(mm, start, end)
         elif vma.flags & EXEC:
             _note_code(mm, start, end)
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from kernel.mm.mm import ANON as ANON_RSS
 from kernel.mm.mm import SWAP as SWAPPED
 from kernel.mm.pte import ANON, HERE, PFN, SPECIAL, SWAP, A, D
-from kernel.mm.vma import EXEC, HUGETLB, IO, LOCKED, PFNMAP
-from kernel.mm.zap import forget_code
+from kernel.mm.vma import HUGETLB, IO, LOCKED, PFNMAP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,8 +116,6 @@ class Clock:
         self.mm, self.va = mm, va
         if found or aged:
             mm.tlb()
-            if found and vma.flags & EXEC:
-                forget_code(mm)
         return found
 
     def _candidate(self, vma: Vma, entry: int, hard: bool) -> bool:
@@ -152,5 +149,5 @@ def evict_anon(mm: Mm, k: int, entry: int) -> bool:
         mm.words[k] = slot << 12 | SWAP
         mm.counters[SWAPPED] += 1
     mm.counters[ANON_RSS] -= 1
-    frames.put(pfn)
+    frames.release(pfn)
     return True

@@ -38,7 +38,7 @@ def write_remote(mm: Mm, va: int, data: bytes) -> int:
         size = min(len(data) - done, 4096 - (va & 4095))
         mm.ram.bytes[pa : pa + size] = data[done : done + size]
         if pa >> 12 in mm.frames.code:
-            mm.code()
+            mm.frames.invalidate((pa >> 12,))
         done += size
         va += size
     return done

@@ -89,7 +89,7 @@ class Shmem:
         if self.frames.refs[pfn] != 1:
             return False
         self.slots[index] = swap.store(self.frames.ram.bytes[pfn << 12 : pfn + 1 << 12])
-        self.frames.put(self.frames_by_index.pop(index))
+        self.frames.release(self.frames_by_index.pop(index))
         return True
 
     def swapped(self, start: int, end: int) -> int:
@@ -106,7 +106,7 @@ class Shmem:
         else:
             doomed = [index for index in range(start, end) if index in self.frames_by_index]
         for index in doomed:
-            self.frames.put(self.frames_by_index.pop(index))
+            self.frames.release(self.frames_by_index.pop(index))
 
     def sync(self, start: int, end: int) -> None:
         """Nothing to write back."""

@@ -34,7 +34,7 @@ def _frame(mm: Mm, va: int, access: Access) -> int:
     if access is WRITE:
         mm.words[mm.page_table.lookup(va)] = entry | A | D
         if pa >> 12 in mm.frames.code:
-            mm.code()
+            mm.frames.invalidate((pa >> 12,))
     elif not entry & A:
         mm.words[mm.page_table.lookup(va)] = entry | A
     return pa

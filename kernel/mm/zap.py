@@ -17,6 +17,8 @@ def zap_range(mm: Mm, vma: Vma, start: int, end: int, *, guards: bool = True) ->
         from kernel.mm.hugetlb import zap_hugetlb
 
         return zap_hugetlb(mm, vma, start, end)
+    if vma.flags & EXEC:
+        forget_code(mm, start, end)
     if end - start == 4096:
         leaf = mm.page_table.leaves.get(start >> 21)
         if leaf is None:
@@ -35,8 +37,6 @@ def zap_range(mm: Mm, vma: Vma, start: int, end: int, *, guards: bool = True) ->
             mm.frames.put_runs(freed)
     if gone:
         mm.tlb()
-        if vma.flags & EXEC:
-            forget_code(mm)
     return gone
 
 
@@ -127,9 +127,16 @@ def zap_file(mm: Mm, vma: Vma, start: int, end: int) -> None:
                 zap_range(mm, vma, page, page + 4096)
 
 
-def forget_code(mm: Mm) -> None:
-    """Executable pages went away: code that was translated from their frames is stale."""
-    frames = mm.frames
-    refs = frames.refs
-    frames.code = {pfn for pfn in frames.code if refs[pfn]}
-    mm.code()
+def forget_code(mm: Mm, start: int, end: int) -> None:
+    """The executable pages of [start, end) are about to go, or to be executable no more: what was translated from
+    their frames is stale. Of a process that exits only its own pages go: a file's serve the next program."""
+    frames, words = mm.frames, mm.words
+    stale: set[int] = set()
+    for _, i, j in mm.page_table.leaves_in(start, end):
+        for entry in words[i:j].tolist():
+            if entry & HERE and (entry & ANON or not mm.exiting):
+                stale.add((entry & PFN) >> 12)
+    stale &= frames.code
+    if stale:
+        frames.code.difference_update([pfn for pfn in stale if frames.refs[pfn] == 1])
+        frames.invalidate(stale)

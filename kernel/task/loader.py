@@ -94,7 +94,6 @@ def new_mm(task: Task, shifts: Shifts) -> Mm:
         system.probes,
         process.rlimits,
         tlb=cpu.flush_tlb,
-        code=cpu.invalidate_code,
         privileged=process.cred.privileged,
         mmap_base=mmap_base_for(process.rlimits, stack_random, shifts.mmap_base),
         now=lambda: (clock.monotonic_ns(), tid),

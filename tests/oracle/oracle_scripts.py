@@ -13,7 +13,7 @@ BYTES = (0xC3, 0xC3, 0x90, 0xF4, 0x06)  # ret, nop, hlt, an invalid opcode: what
 EDGES = ("0", "1", "10000", "a+1", "t-1", "t+0", "7ffffffff000", "800000000000", "8000000000000000", "-1000", "-1")
 M64 = (1 << 64) - 1
 MIB = 1 << 20
-CONTENTS = ("maps", "smaps", "status", "faults")
+CONTENTS = ("smaps", "status", "faults")  # smaps has the lines of maps
 
 
 def _hex(value: int) -> str:

@@ -212,7 +212,7 @@ def test_code_that_the_kernel_changed_runs_as_changed(kind: bool) -> None:
     bare.run()
     pa = bare.words[bare.pte(CODE)] & 0xFFFF_F000
     bare.ram.bytes[pa : pa + 4] = b"\xb3\x02\x66\x90"  # one instruction less
-    bare.cpu.invalidate_code()
+    bare.cpu.invalidate_code((pa >> 12,))
     bare.cpu.write_regs(Regs(rip=CODE))
     before = bare.cpu.insns
     bare.run()
