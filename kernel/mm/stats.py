@@ -93,7 +93,7 @@ class VmaStats:
 
     def __init__(self) -> None:
         self.rss = self.pss_bytes = self.pss_dirty_bytes = self.anonymous = self.lazyfree = self.referenced = 0
-        self.shared_clean = self.shared_dirty = self.private_clean = self.private_dirty = self.soft_dirty = 0
+        self.shared_clean = self.shared_dirty = self.private_clean = self.private_dirty = 0
         self.hugetlb_private = self.hugetlb_shared = self.swap = self.swap_shared = 0
 
 

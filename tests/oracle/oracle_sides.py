@@ -83,7 +83,7 @@ def _linux(scripts: Sequence[Script]) -> list[list[str]]:
         text.seek(0)
         command = ["setarch", "-R", str(player())]
         try:
-            said = subprocess.run(command, stdin=text, stdout=subprocess.PIPE, timeout=10 + len(scripts) / 20).stdout
+            said = subprocess.run(command, stdin=text, stdout=subprocess.PIPE, timeout=60 + len(scripts) / 10).stdout
         except subprocess.TimeoutExpired as stuck:
             said = stuck.stdout or b""
     return parted(said, len(scripts))
@@ -122,7 +122,7 @@ class Ours:
     def run(self, stdin: bytes) -> bytes:
         """What the player prints."""
         said = Capture()
-        with Interrupts(20 + len(stdin) / 5000, interactive=False) as interrupts:
+        with Interrupts(120 + len(stdin) / 1000, interactive=False) as interrupts:  # for hangs, not for slow machines
             machine = Machine(self.config, (Source(stdin), said, Capture()), Probes())
             if self.checked:
                 machine.kernel.__class__ = CheckedKernel
