@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from kernel.abi.limits import PAGE_SHIFT, PAGE_SIZE
@@ -82,6 +83,10 @@ class PageCache:
     def absent(self, pos: int, n: int) -> bytes:
         """What `n` bytes at `pos`, in pages that are not here, read as."""
         return bytes(n)
+
+    def held(self) -> Collection[int]:
+        """The indices of the pages that have content."""
+        return self.pages
 
     def dirtied(self, index: int) -> None:
         """The page is about to differ from its backing."""
@@ -209,14 +214,14 @@ class PageCache:
 
     def seek(self, pos: int, data: bool) -> int | None:
         """The next byte from `pos` on that lies in a page with content (`data`) or in none; None: the file ends."""
-        index = pos >> PAGE_SHIFT
+        index, held = pos >> PAGE_SHIFT, self.held()
         last = -(-self.size // PAGE_SIZE)
         if data:
-            later = [i for i in self.pages if i >= index]
+            later = [i for i in held if i >= index]
             found = min(later, default=last)
         else:
             found = index
-            while found < last and found in self.pages:
+            while found < last and found in held:
                 found += 1
         if found >= last:
             return None if data else self.size

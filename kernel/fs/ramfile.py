@@ -10,6 +10,7 @@ from kernel.abi.limits import PAGE_SHIFT, PAGE_SIZE
 from kernel.fs.file import File
 from kernel.fs.pagecache import PageCache
 from kernel.fs.ramfs import RamFs, RamNode
+from kernel.mm.shmem import SwapBacked
 
 if TYPE_CHECKING:
     from kernel.fs.dentry import Dentry, Path
@@ -18,20 +19,36 @@ if TYPE_CHECKING:
     from kernel.mm.vma import Vma
 
 
-class RamPages(PageCache):
+class RamPages(SwapBacked, PageCache):
     """The pages of a RamFile, charged to its file system. Those that are absent are holes, but for what `source` has:
     the content a file was made with, which comes into frames as it is mapped (a program: most of it never does)."""
 
-    __slots__ = ("file", "source")
+    __slots__ = ("file", "slots", "source")
     shmem = True
 
     def __init__(self, file: RamFile) -> None:
         super().__init__(file.fs.ram, file.fs.frames, (0, file.fs.dev, file.ino))
         self.file = file
         self.source = memoryview(b"")
+        self.slots = {}
 
     def absent(self, pos: int, n: int) -> bytes:
+        if self.slots:
+            return self._absent_pages(pos, n)
         return bytes(self.source[pos : pos + n]).ljust(n, b"\0") if self.source else bytes(n)
+
+    def _absent_pages(self, pos: int, n: int) -> bytes:
+        """As `absent`, where some of the pages are in swap: they stay there."""
+        parts: list[bytes] = []
+        while n > 0:
+            size = min(n, PAGE_SIZE - pos % PAGE_SIZE)
+            slot, offset = self.slots.get(pos >> PAGE_SHIFT), pos % PAGE_SIZE
+            if slot is not None:
+                parts.append(bytes(self.frames.swap.load(slot)[offset : offset + size]))
+            else:
+                parts.append(bytes(self.source[pos : pos + size]).ljust(size, b"\0"))
+            pos, n = pos + size, n - size
+        return b"".join(parts)
 
     def seek(self, pos: int, data: bool) -> int | None:
         if self.source:
@@ -41,25 +58,40 @@ class RamPages(PageCache):
     def bring_in(self) -> None:
         """The file is about to be changed: all of `source` goes into frames."""
         for index in range(-(-len(self.source) // PAGE_SIZE)):
-            if index not in self.pages:
+            if index not in self.held():
                 self.add(index)
         self.source = memoryview(b"")
 
     def add(self, index: int) -> int:
         fs = self.file.fs
+        if index in self.slots:
+            pfn = self.frames.alloc()
+            self.swap_in(index, pfn)
+            return pfn
         if fs.capacity is not None and fs.used >= fs.capacity:
             raise LinuxError(ENOSPC, f"the file system's {fs.capacity} pages are full (half of RAM, as tmpfs)")
         pfn = super().add(index)
         fs.used += 1
+        self.frames.caches[self] = None
         if self.source:
             data = self.source[index << PAGE_SHIFT : index + 1 << PAGE_SHIFT]
             self.ram[pfn << PAGE_SHIFT : (pfn << PAGE_SHIFT) + len(data)] = data
         return pfn
 
     def drop(self, first: int, last: int | None = None) -> None:
-        before = len(self.pages)
+        before = len(self.held())
         super().drop(first, last)
-        self.file.fs.used -= before - len(self.pages)
+        self.drop_slots(first, last)
+        self.file.fs.used -= before - len(self.held())
+
+    def zero(self, start: int, end: int) -> None:
+        if start >> PAGE_SHIFT in self.slots:
+            self.add(start >> PAGE_SHIFT)
+        super().zero(start, end)
+
+    def release(self) -> None:
+        super().release()
+        self.frames.caches.pop(self, None)
 
     def frame(self, index: int, write: bool) -> int | None:
         try:
@@ -87,7 +119,7 @@ class RamFile(RamNode):
     @property
     def blocks(self) -> int:
         pages = self.pages
-        held = -(-len(pages.source) // PAGE_SIZE) if pages.source else len(pages.pages)
+        held = -(-len(pages.source) // PAGE_SIZE) if pages.source else len(pages.held())
         return held * (PAGE_SIZE // 512)
 
     def open(self, path: Path, flags: int) -> File:
@@ -193,7 +225,8 @@ class RamOpen(File):
     def _fill(self, first: int, last: int) -> None:
         """Take pages for [first, last), all or none."""
         fs, pages = self.file.fs, self.pages
-        wanted = [index for index in range(first, last) if index not in pages.pages] if last - first < 1 << 24 else None
+        held = pages.held()
+        wanted = [index for index in range(first, last) if index not in held] if last - first < 1 << 24 else None
         if wanted is None or (fs.capacity is not None and fs.used + len(wanted) > fs.capacity):
             raise LinuxError(ENOSPC, f"{last - first} pages do not fit this file system")
         for index in wanted:

@@ -169,8 +169,7 @@ def check_machine(frames: Frames, mms: Iterable[Mm], others: Iterable[int] = ())
                 elif entry & (HERE | SWAP) == SWAP:
                     slots[entry >> 12] += 1
         accounted += sum(vma.pages for vma in mm.vmas if vma.flags & ACCOUNT)
-        behind = {id(vma.mappable): vma.mappable for vma in mm.vmas}
-        slots.update(slot for each in behind.values() for slot in getattr(each, "slots", {}).values())
+    slots.update(slot for cache in frames.caches for slot in cache.slots.values())
     free = [pfn & ~CLEAN for pfn in frames.free[: frames.counters[FREE]].tolist()]
     assert len(set(free)) == len(free), "a frame is free twice"
     for pfn in free:

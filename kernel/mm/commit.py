@@ -15,8 +15,8 @@ class Commit:
         self.hugetlb_pages = 0
         self.ratio = 50  # vm.overcommit_ratio
         self.kbytes = 0  # vm.overcommit_kbytes: instead of the ratio, unless 0
-        self.admin_reserve = min(ram_pages // 32, 8192 >> 2)
-        self.user_reserve = min(ram_pages // 32, 131072 >> 2)
+        self.admin_reserve_kbytes = min(ram_pages // 8, 8192)
+        self.user_reserve_kbytes = min(ram_pages // 8, 131072)
         self.committed = 0
 
     @property
@@ -32,8 +32,8 @@ class Commit:
             if pages > self.ram_pages + self.swap_pages:
                 raise LinuxError(ENOMEM, "more than all RAM and swap (vm.overcommit_memory=0)")
         elif self.mode == NEVER:
-            allowed = self.limit - (0 if privileged else self.admin_reserve)
-            allowed -= min(total_vm // 32, self.user_reserve)
+            allowed = self.limit - (0 if privileged else (self.admin_reserve_kbytes >> 2))
+            allowed -= min(total_vm // 32, self.user_reserve_kbytes >> 2)
             if self.committed + pages >= allowed:
                 raise LinuxError(ENOMEM, "the commit limit is reached (vm.overcommit_memory=2)")
         self.committed += pages

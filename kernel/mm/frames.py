@@ -6,6 +6,7 @@ All state is flat (memoryviews), so that a native fault path can pop a frame exa
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from kernel.mm.hugetlb import HugePool
     from kernel.mm.mempolicy import Policy
     from kernel.mm.mm import Mm
+    from kernel.mm.shmem import SwapBacked
     from kernel.mm.vma import Vma
 
 FREE, BUMP, LIMIT, ZERO = range(4)  # indices into Frames.counters
@@ -72,6 +74,10 @@ class Frames:
         self.max_map_count, self.mmap_min_addr = MAX_MAP_COUNT, MMAP_MIN_ADDR  # of address spaces yet to be made
         self.next_inode = 1  # of shared anonymous memory, as its own file system numbers it
         self.commit = Commit(total, overcommit, swap_pages)
+        self.weights = [1] * self.nodes  # of nodes, for MPOL_WEIGHTED_INTERLEAVE
+        self.auto_weights = True  # nobody has set one
+        self.numa_events: Counter[tuple[str, int]] = Counter()  # by (name, node), as numastat shows them
+        self.caches: dict[SwapBacked, None] = {}  # what has pages of shared memory or tmpfs, mapped or not, by age
         self.zero_pfn = self.alloc()
         self.refs[self.zero_pfn] = PINNED
         self.counters[ZERO] = self.zero_pfn

@@ -34,6 +34,7 @@ class HugePool:
         self.frames = frames
         self.total = self.reserved = self.surplus = 0
         self.free: list[int] = []
+        self.all: set[int] = set()  # the first frames of all
         self.resize(pages)
 
     def resize(self, pages: int) -> None:
@@ -50,6 +51,7 @@ class HugePool:
         if first < 0:
             return False
         self.free.append(first)
+        self.all.add(first)
         self.total += 1
         self.frames.commit.hugetlb_pages += FRAMES
         return True
@@ -57,6 +59,7 @@ class HugePool:
     def _give_back(self, first: int) -> None:
         """Its frames become ordinary ones."""
         frames = self.frames
+        self.all.remove(first)
         self.total -= 1
         frames.commit.hugetlb_pages -= FRAMES
         n = frames.counters[FREE]

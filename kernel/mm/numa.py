@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from kernel.mm.vma import Vma
 
 UNMOVABLE = IO | PFNMAP | HUGETLB
+INTERLEAVED = (Mpol.INTERLEAVE, Mpol.WEIGHTED_INTERLEAVE)
 
 
 class NumaFrames(Frames):
@@ -60,13 +61,25 @@ class NumaFrames(Frames):
     def alloc(self) -> int:
         """A zeroed frame: where the policy of the fault that it is for wants it, else near the processor."""
         aim, self.aim = self.aim, None
-        order = range(self.nodes) if aim is None else wanted_nodes(self.nodes, *aim)
+        order = range(self.nodes) if aim is None else wanted_nodes(self.weights, *aim)
         while True:
             for node in order:
                 pfn = self.alloc_on(node)
                 if pfn >= 0:
+                    self._count(node, order[0], aim[0] if aim else None)
                     return pfn
             self._reclaim()
+
+    def _count(self, node: int, wanted: int, policy: Policy | None) -> None:
+        """zone_statistics()."""
+        events = self.numa_events
+        if node == wanted:
+            events["numa_hit", node] += 1
+            events["interleave_hit", node] += policy is not None and policy.mode in INTERLEAVED
+        else:
+            events["numa_miss", node] += 1
+            events["numa_foreign", wanted] += 1
+        events["local_node" if node == 0 else "other_node", node] += 1
 
     def alloc_raw(self) -> int:
         return self.alloc()
@@ -111,13 +124,17 @@ def around(nodes: int, first: int) -> list[int]:
     return [(first + n) % nodes for n in range(nodes)]
 
 
-def wanted_nodes(nodes: int, policy: Policy | None, vma: Vma, va: int) -> list[int]:
-    """The nodes to try, in order, for a page of `vma` at `va` (policy_nodemask, interleave_nid)."""
+def wanted_nodes(weights: list[int], policy: Policy | None, vma: Vma, va: int) -> list[int]:
+    """The nodes to try, in order, for a page of `vma` at `va` (policy_nodemask, interleave_nid); each has a weight."""
+    nodes = len(weights)
     if policy is None or policy.mode in (Mpol.DEFAULT, Mpol.LOCAL):
         return around(nodes, 0)
     members = [node for node in range(nodes) if policy.nodes >> node & 1]
-    if policy.mode in (Mpol.INTERLEAVE, Mpol.WEIGHTED_INTERLEAVE):
-        return around(nodes, members[vma.page_index(va) % len(members)])
+    if policy.mode in INTERLEAVED:
+        turns = members
+        if policy.mode == Mpol.WEIGHTED_INTERLEAVE:
+            turns = [node for node in members for _ in range(weights[node])]
+        return around(nodes, turns[vma.page_index(va) % len(turns)])
     if policy.mode == Mpol.PREFERRED:
         return around(nodes, members[0])
     near = around(nodes, max(policy.home, 0))

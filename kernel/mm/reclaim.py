@@ -1,8 +1,8 @@
 """Reclaim: which pages leave RAM when it is full (mm/vmscan.c, as a clock over the real accessed bits).
 
 First what costs nothing: file pages that nobody maps, then lazily freed (MADV_FREE) and clean file pages. Then, as
-long as there is swap, anonymous and shared memory, and file pages that must be written back. Never: pages of locked or
-huge-page mappings, files of tmpfs and memfds, private pages that several own.
+long as there is swap, anonymous and shared memory, tmpfs and memfds, mapped or not, and file pages that must be written
+back. Never: pages of locked or huge-page mappings, private pages that several own.
 """
 
 from __future__ import annotations
@@ -80,6 +80,10 @@ class Clock:
                     return found
             if found:
                 break
+        if hard:
+            for cache in list(self.frames.caches):
+                if found < BATCH and not self.frames.swap.full:
+                    found += cache.swap_out(BATCH - found)
         return found
 
     def _segments(self) -> Iterator[tuple[Mm, Vma, int, int]]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from kernel.fs.dentry import full_name
 from kernel.fs.vfs import PROC as PROC_MINOR
 from kernel.fs.vfs import SYSFS as SYSFS_MINOR
-from kernel.procfs import pid, pidmem, status, sysctl, sysfs, system, vmctl  # noqa: F401  (they enter their texts)
+from kernel.procfs import nodes, pid, pidmem, sysctl, sysfs, system, vmctl  # noqa: F401  (they enter their texts)
 from kernel.procfs.registry import PID, PROC, RAW, SYS, PidFile, RawFile, SystemFile
+from kernel.procfs.setting import Setting
 from kernel.procfs.tree import Content, Folder, Link, Node, PseudoFs, Raw, Text
 
 if TYPE_CHECKING:
@@ -27,42 +28,26 @@ def mount_procfs(machine: System, current: Callable[[], Task]) -> None:
     proc = PseudoFs("proc", PROC_SUPER_MAGIC, PROC_MINOR, vfs.now, ProcRoot(machine, current))
     vfs.mount(proc, proc.root, b"/proc", "proc")
     tree = Folder()
-    for path, entry in SYS.items():
-        tree.put(path, _system_text(machine, entry, size=4096))
-    _per_cpu_and_node(machine, tree)
-    sys = PseudoFs("sysfs", SYSFS_MAGIC, SYSFS_MINOR, vfs.now, tree)
-    vfs.mount(sys, sys.root, b"/sys", "sysfs")
-
-
-def _per_cpu_and_node(machine: System, tree: Folder) -> None:
-    """The folders that the config counts: cpuN, nodeN."""
     config = machine.config
+    for path, entry in (SYS | nodes.node_files(config.nodes)).items():
+        tree.put(path, _system_text(machine, entry, size=4096))
     for cpu in range(config.cpus):
         tree.put(f"{sysfs.CPU}/cpu{cpu}/topology/core_id", _fixed(str(cpu)))
-    for node in range(config.nodes):
-        cpus = config.cpus if node == 0 else 0
-        tree.put(f"{sysfs.NODE}/node{node}/cpulist", _fixed(status.span(cpus) if cpus else ""))
-        tree.put(f"{sysfs.NODE}/node{node}/cpumap", _fixed(f"{(1 << cpus) - 1:x}"))
-        distances = " ".join("10" if other == node else "20" for other in range(config.nodes))
-        tree.put(f"{sysfs.NODE}/node{node}/distance", _fixed(distances))
-        tree.put(f"{sysfs.NODE}/node{node}/meminfo", _node_meminfo(machine, node))
+    sys = PseudoFs("sysfs", SYSFS_MAGIC, SYSFS_MINOR, vfs.now, tree)
+    vfs.mount(sys, sys.root, b"/sys", "sysfs")
 
 
 def _fixed(text: str) -> Text:
     return Text(lambda: text.encode() + b"\n", size=4096)
 
 
-def _node_meminfo(machine: System, node: int) -> Text:
-    return Text(lambda: sysfs.node_meminfo(machine, node).encode(), size=4096)
-
-
 def _bytes(content: str | Content) -> Content:
     return content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
 
 
-def _system_text(machine: System, entry: SystemFile, size: int = 0) -> Text:
+def _system_text(machine: System, entry: SystemFile, size: int = 0, kind: type[Text] = Text) -> Text:
     store = None if entry.store is None else lambda data: entry.store(machine, data)  # type: ignore[misc]
-    return Text(lambda: _bytes(entry.make(machine)), entry.mode, store=store, size=size)
+    return kind(lambda: _bytes(entry.make(machine)), entry.mode, store=store, size=size)
 
 
 class ProcRoot(Folder):
@@ -72,7 +57,7 @@ class ProcRoot(Folder):
         super().__init__()
         self.machine = machine
         for path, entry in PROC.items():
-            self.put(path, _system_text(machine, entry))
+            self.put(path, _system_text(machine, entry, kind=Setting if path.startswith("sys/") else Text))
         self.put("mounts", Link(lambda: b"self/mounts"))
         self.put("self", Link(lambda: b"%d" % current().pid))
         self.put("thread-self", Link(lambda: b"%d/task/%d" % (current().pid, current().tid)))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 SystemText = Callable[["System"], "str | Content"]
 TaskText = Callable[["Task"], "str | Content"]
-SystemStore = Callable[["System", bytes], None]
+SystemStore = Callable[["System", bytes], int | None]  # how much was taken; None: all
 TaskStore = Callable[["Task", bytes], None]
 
 

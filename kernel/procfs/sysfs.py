@@ -56,12 +56,3 @@ _constant(f"{CPU}/kernel_max", "255")
 for _name in ("online", "possible", "has_memory", "has_normal_memory"):
     _entry(f"{NODE}/{_name}", lambda system: span(system.config.nodes))
 _constant(f"{NODE}/has_cpu", "0")
-
-
-
-def node_meminfo(system: System, node: int) -> str:
-    """/sys/devices/system/node/nodeN/meminfo: RAM is divided evenly."""
-    frames = system.frames
-    total, free = frames.size_of(node), frames.free_on(node)
-    lines = {"MemTotal": total, "MemFree": free, "MemUsed": total - free}
-    return "".join(f"Node {node} {name + ':':<15}{value * 4:8d} kB\n" for name, value in lines.items())

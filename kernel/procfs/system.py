@@ -25,9 +25,9 @@ def address_spaces(system: System) -> list[Mm]:
 
 def memory(system: System) -> dict[str, int]:
     """/proc/meminfo, in pages."""
-    frames, vfs, spaces = system.frames, system.vfs, address_spaces(system)
+    frames, spaces = system.frames, address_spaces(system)
     anon, mapped = (sum(mm.counters[i] for mm in spaces) for i in (ANON, FILE))
-    shared = max(vfs.tmpfs.used + vfs.shm.used, sum(mm.counters[SHMEM] for mm in spaces))
+    shared = sum(len(cache.pages) for cache in frames.caches)
     locked = sum(mm.locked_vm for mm in spaces)
     swap, tables = frames.swap, sum(map(table_pages, spaces))
     free, pool = frames.available, frames.huge

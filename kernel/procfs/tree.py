@@ -56,20 +56,23 @@ class Node:
 
 
 class Text(Node):
-    """A file whose content `make` produces; `store` takes what is written."""
+    """A file whose content `make` produces; `store` takes what is written, and may say how much of it (None: all)."""
 
     def __init__(
         self,
         make: Callable[[], Content],
         mode: int = 0o444,
         owner: Callable[[], tuple[int, int]] = lambda: (0, 0),
-        store: Callable[[bytes], None] | None = None,
+        store: Callable[[bytes], int | None] | None = None,
         size: int = 0,
     ) -> None:
         super().__init__(mode, owner)
         self.make = make
         self.store = store
         self.shown_size = size
+
+    def open(self, path: Path, flags: int) -> File:
+        return TextFile(path, flags, self)
 
     @property
     def size(self) -> int:
@@ -181,7 +184,7 @@ class PseudoInode(Inode):
         if isinstance(self.node, Raw):
             return RawOpen(path, flags, self.node)
         assert isinstance(self.node, Text)
-        return TextFile(path, flags, self.node)
+        return self.node.open(path, flags)
 
     def readlink(self, dentry: Dentry) -> bytes:
         if not isinstance(self.node, Link):
@@ -264,8 +267,8 @@ class TextFile(File):
     def pwrite(self, data: bytes, pos: int) -> int:
         if self.node.store is None:
             raise LinuxError(EINVAL, "this file takes no writes")
-        self.node.store(data)
-        return len(data)
+        done = self.node.store(data)
+        return len(data) if done is None else done
 
     def lseek(self, offset: int, whence: int) -> int:
         if whence not in (Seek.SET, Seek.CUR):

@@ -4,12 +4,12 @@ A setting that this machine acts on is kept where it acts; the others (writeback
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from kernel.abi.errno import EACCES, EINVAL, LinuxError
 from kernel.mm.reclaim import Clock
 from kernel.procfs.registry import proc_file
+from kernel.procfs.setting import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,27 +20,18 @@ INT_MAX = (1 << 31) - 1
 ULONG_MAX = (1 << 64) - 1
 
 
-def _parsed(data: bytes) -> int:
-    """The first number of what was written (proc_dointvec)."""
-    match = re.match(rb"\s*(-?(?:0[xX][0-9a-fA-F]+|\d+))(?=[\s\0]|$)", data)
-    if match is None:
-        raise LinuxError(EINVAL, "not a number")
-    text = match[1].decode()
-    octal = re.fullmatch(r"-?0[0-7]+", text)
-    return int(text, 8 if octal else 0) if octal or not re.fullmatch(r"-?0\d+", text) else 0
-
-
 def _tunable(
     name: str, get: Callable[[System], int], put: Callable[[System, int], None], low: int = 0, high: int = INT_MAX,
     mode: int = 0o644,
 ) -> None:  # fmt: skip
     """Enter vm/`name`: a number in [low, high]."""
 
-    def store(system: System, data: bytes) -> None:
-        value = _parsed(data)
+    def store(system: System, data: bytes) -> int:
+        value, length = number(data)
         if not low <= value <= high:
             raise LinuxError(EINVAL, f"vm.{name} is a number from {low} to {high}")
         put(system, value)
+        return length
 
     proc_file(f"sys/vm/{name}", mode, store)(lambda system: f"{get(system)}\n")
 
@@ -52,13 +43,13 @@ def _remembered(name: str, default: int, low: int = 0, high: int = INT_MAX, mode
     _tunable(name, lambda system: system.sysctl.get(f"vm.{name}", default), put, low, high, mode)
 
 
-def _of_commit(name: str, field: str, high: int = INT_MAX, scale: int = 1) -> None:
-    """A field of mm's Commit; `scale` kB a unit of it."""
+def _of_commit(name: str, field: str, high: int = INT_MAX) -> None:
+    """A field of mm's Commit."""
 
     def put(system: System, value: int) -> None:
-        setattr(system.frames.commit, field, value // scale)
+        setattr(system.frames.commit, field, value)
 
-    _tunable(name, lambda system: getattr(system.frames.commit, field) * scale, put, 0, high)
+    _tunable(name, lambda system: int(getattr(system.frames.commit, field)), put, 0, high)
 
 
 def _of_spaces(name: str, high: int) -> None:
@@ -78,7 +69,7 @@ def _drop_caches(system: System, value: int) -> None:
 
 
 def _write_only(system: System) -> int:
-    raise LinuxError(EACCES, "this setting is written, not read")
+    raise LinuxError(EACCES, "it is written, not read")
 
 
 def _set_ratio(system: System, value: int) -> None:
@@ -88,8 +79,8 @@ def _set_ratio(system: System, value: int) -> None:
 _of_commit("overcommit_memory", "mode", 2)
 _of_commit("overcommit_kbytes", "kbytes", ULONG_MAX)
 _tunable("overcommit_ratio", lambda system: system.frames.commit.ratio, _set_ratio, -INT_MAX - 1)
-_of_commit("admin_reserve_kbytes", "admin_reserve", ULONG_MAX, 4)
-_of_commit("user_reserve_kbytes", "user_reserve", ULONG_MAX, 4)
+_of_commit("admin_reserve_kbytes", "admin_reserve_kbytes", ULONG_MAX)
+_of_commit("user_reserve_kbytes", "user_reserve_kbytes", ULONG_MAX)
 _of_spaces("max_map_count", INT_MAX)
 _of_spaces("mmap_min_addr", ULONG_MAX)
 _tunable("drop_caches", _write_only, _drop_caches, 1, 4, 0o200)

@@ -189,9 +189,9 @@ def _promise(mm: Mm, shared: Shmem, start: int) -> None:
     """shmem_zero_setup: the object counts towards the commit limit, not the mapping. Where that is too much, what was
     mapped at `start` before is gone all the same."""
     try:
-        mm.commit.charge(shared.pages, mm.privileged, mm.total_vm)
+        mm.commit.charge(shared.length, mm.privileged, mm.total_vm)
     except LinuxError:
-        mm_map.munmap(mm, start, start + (shared.pages << 12))
+        mm_map.munmap(mm, start, start + (shared.length << 12))
         raise
     shared.accounted = True
 

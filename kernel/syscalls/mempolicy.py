@@ -67,7 +67,7 @@ def _conform(mm: Mm, start: int, end: int, policy: Policy | None, flags: int) ->
     failed = 0
     for vma, va in numa.misplaced(mm, start, end, allowed):
         if flags & (MpolMf.MOVE | MpolMf.MOVE_ALL):
-            order = numa.wanted_nodes(mm.frames.nodes, policy, vma, va)
+            order = numa.wanted_nodes(mm.frames.weights, policy, vma, va)
             failed += numa.migrate(mm, vma, va, order, bool(flags & MpolMf.MOVE_ALL)) < 0
         else:
             failed += 1

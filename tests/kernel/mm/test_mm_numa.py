@@ -178,3 +178,40 @@ def test_nodes_may_be_smaller_than_what_the_cpu_keeps() -> None:
 def test_one_node_is_served_without_all_this() -> None:
     assert type(Files().kernel.system.frames) is Frames
     assert type(Files(nodes=2).kernel.system.frames) is NumaFrames
+
+
+def test_weights_say_how_many_pages_in_turn_a_node_gets(guest: Files) -> None:
+    weights = "/sys/kernel/mm/mempolicy/weighted_interleave"
+    assert guest.slurp(f"{weights}/auto") == b"true\n"
+    for node, weight in ((1, b"3\n"), (2, b"0x2")):
+        assert guest.write(guest.open(f"{weights}/node{node}", 1), weight) == len(weight)
+    for text in (b"0", b"256", b"4 5", b"x"):
+        assert guest.sys("write", guest.open(f"{weights}/node0", 1), text, len(text)) == -EINVAL
+    assert guest.sys("write", guest.open(f"{weights}/auto", 1), b"y", 1) == -ENODEV
+    assert guest.slurp(f"{weights}/auto") == b"false\n"
+    assert guest.sys("set_mempolicy", WEIGHTED, mask(0, 1, 2), 64) == 0
+    at = touched(guest, 12)
+    nodes = where(guest, at, 12)
+    turn = [0, 1, 1, 1, 2, 2]
+    first = at // PAGE % 6
+    assert nodes == (turn * 3)[first : first + 12]
+
+
+def test_each_node_says_what_is_on_it(guest: Files) -> None:
+    def told(node: int, file: str) -> dict[str, int]:
+        lines = guest.slurp(f"/sys/devices/system/node/node{node}/{file}").decode().splitlines()
+        words = [line.replace(f"Node {node} ", "").replace(":", "").split() for line in lines]
+        return {name: int(value) for name, value, *_ in words}
+
+    for _ in range(2):  # what asking takes of memory is there the second time
+        before = [told(node, "meminfo") for node in range(4)]
+    assert guest.sys("set_mempolicy", INTERLEAVE, mask(0, 2), 64) == 0
+    touched(guest, 8)
+    after = [told(node, "meminfo") for node in range(4)]
+    assert [after[n]["AnonPages"] - before[n]["AnonPages"] for n in range(4)] == [16, 0, 16, 0]
+    assert sum(each["MemTotal"] for each in after) == 64 << 10
+    assert all(each["MemFree"] + each["MemUsed"] == each["MemTotal"] for each in after)
+    stat = told(2, "numastat")
+    assert stat["interleave_hit"] == stat["numa_hit"] == stat["other_node"] == told(2, "vmstat")["nr_anon_pages"] == 4
+    assert told(0, "numastat")["local_node"] > 4
+    assert told(0, "vmstat")["numa_local"] == told(0, "numastat")["local_node"]

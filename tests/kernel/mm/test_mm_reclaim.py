@@ -207,9 +207,28 @@ def test_shared_memory_is_swapped_once_for_all_who_map_it() -> None:
     assert holds(mm, two, 120)
     assert mm.counters[SWAP] == 0
     assert shared.swapped(0, 120) == mm.frames.swap.used > 50
-    check_machine(mm.frames, [mm], shared.frames_by_index.values())
+    check_machine(mm.frames, [mm], shared.pages.values())
     shared.punch(0, 60)
     assert mm.copy_from_user(one, 60 * PAGE) == bytes(60 * PAGE)
     assert holds(mm, one + 60 * PAGE, 60, 61)
     mm.destroy()
     assert (mm.frames.used, mm.frames.swap.used) == (1, 0)
+
+
+def test_files_in_memory_that_nobody_maps_are_swapped() -> None:
+    from files import Files
+
+    guest = Files(ram_bytes=8 << 20, swap_bytes=16 << 20, overcommit=1)
+    fd = guest.open("/dev/shm/large", 0o102)
+    pages = (3 << 20) // PAGE
+    for n in range(pages):
+        assert guest.write(fd, n.to_bytes(4, "little") * 1024) == PAGE
+    at = guest.call("mmap", 0, 6 << 20, RW, 0x22, -1, 0)
+    for n in range((6 << 20) // PAGE):
+        guest.put(b"x", at + n * PAGE)
+    swap = guest.kernel.system.frames.swap
+    assert swap.used > 256
+    assert all(guest.pread(fd, 4, n * PAGE) == n.to_bytes(4, "little") for n in range(pages))
+    guest.sys("munmap", at, 6 << 20)
+    assert guest.sys("unlink", b"/dev/shm/large\0") == guest.sys("close", fd) == 0
+    assert swap.used < 16  # of the guest's own

@@ -141,6 +141,59 @@ def test_settings_are_roots_to_set(guest: Files, name: str, text: bytes, result:
     assert Files().open(f"/proc/sys/vm/{name}", 1) == -EACCES
 
 
+# What Linux 6.18 made of each, swappiness being 60.
+WRITTEN = [
+    (b" 63", 3, b"63"), (b"\t64 ", 4, b"64"), (b"65 66", 3, b"65"), (b"67 x", 3, b"67"), (b"", 0, b"60"),
+    (b" ", -EINVAL, b"60"), (b"\n", -EINVAL, b"60"), (b"09", -EINVAL, b"60"), (b"+5", -EINVAL, b"60"),
+    (b"9999999999", -EINVAL, b"60"), (b"70\0", -EINVAL, b"60"), (b"-0", 2, b"0"), (b"--5", -EINVAL, b"60"),
+    (b"- 5", -EINVAL, b"60"), (b"5-", -EINVAL, b"60"), (b"0x", -EINVAL, b"60"), (b"00", 2, b"0"),
+    (b"00000000000000000005", 20, b"5"), (b"000000000000000000000000000005", -EINVAL, b"60"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "result", "then"), WRITTEN)
+def test_what_is_written_to_a_setting_is_read_as_linux_reads_it(
+    guest: Files, text: bytes, result: int, then: bytes
+) -> None:
+    fd = guest.open("/proc/sys/vm/swappiness", 1)
+    assert guest.sys("write", fd, text, len(text)) == result
+    assert guest.slurp("/proc/sys/vm/swappiness") == then + b"\n"
+
+
+def test_a_setting_is_read_and_written_at_its_beginning(guest: Files) -> None:
+    fd = guest.open("/proc/sys/vm/swappiness", 2)
+    assert guest.sys("pwrite64", fd, b"33", 2, 1) == 2
+    assert [guest.pread(fd, n, at) for n, at in ((1, 0), (1, 1), (9, 0))] == [b"6", b"", b"60\n"]
+
+
+def test_the_mode_of_a_setting_binds_root(guest: Files) -> None:
+    assert guest.open("/proc/sys/vm/drop_caches", 0) == guest.open("/proc/sys/vm/drop_caches", 2) == -EACCES
+    assert guest.open("/proc/sys/vm/drop_caches", 1) > 0
+    assert guest.open("/proc/sys/kernel/osrelease", 1) == -EACCES
+
+
+def test_tmpfs_in_swap_is_no_shmem_and_shown_where_it_is_mapped(guest: Files) -> None:
+    def kb(path: str, name: str, part: int = 0) -> int:
+        return int(guest.slurp(path).decode().split(f"{name}:")[part + 1].split()[0])
+
+    fd = guest.sys("memfd_create", b"m\0", 0)
+    assert guest.write(fd, b"x" * 3 * PAGE) == 3 * PAGE
+    at = guest.map(fd, 3 * PAGE)
+    guest.get(3 * PAGE, at)
+    before = kb("/proc/meminfo", "Shmem")
+    guest.call("madvise", at, 3 * PAGE, PAGEOUT)
+    assert kb("/proc/meminfo", "Shmem") == before - 12
+    smaps = guest.slurp("/proc/self/smaps").decode().split("/memfd:m (deleted)")[1]
+    assert "\nSwap:                 12 kB\nSwapPss:               0 kB\n" in smaps
+    assert guest.pread(fd, 2 * PAGE, PAGE // 2) == b"x" * 2 * PAGE  # as it is in swap
+    guest.put(b"y", at + PAGE)
+    assert guest.pread(fd, PAGE, PAGE) == b"y" + b"x" * (PAGE - 1)
+    assert kb("/proc/meminfo", "Shmem") == before - 8
+    assert guest.sys("ftruncate", fd, 100) == guest.sys("ftruncate", fd, PAGE) == 0
+    assert guest.pread(fd, PAGE, 0) == b"x" * 100 + bytes(PAGE - 100)
+    assert guest.kernel.system.frames.swap.used == 0
+
+
 def test_settings_act(guest: Files) -> None:
     def put(name: str, text: bytes) -> None:
         assert guest.write(guest.open(f"/proc/sys/vm/{name}", 1), text) == len(text)
