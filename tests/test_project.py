@@ -66,6 +66,13 @@ def test_the_worked_example_in_the_readme_is_a_syscall() -> None:
     assert "\n".join(lines) + "\n" in README
 
 
+def test_what_the_readme_quotes_is_what_the_files_say() -> None:
+    quotes = re.findall(r"<!-- from (\S+) -->\n```\w+\n(.*?)```", README, re.DOTALL)
+    assert len(quotes) >= 5
+    for path, text in quotes:
+        assert text in (REPO / path).read_text(), path
+
+
 def test_a_plain_run_imports_nothing_heavy(hello: Path) -> None:
     program = f"""
 import sys

@@ -212,7 +212,7 @@ def _command(source: Path, kind: Kind) -> list[str]:
     return [*compiler, *COMMON, *kind.before, str(source.relative_to(ROOT)), *kind.after]
 
 
-def _zig_folders() -> dict[str, str]:
+def zig_folders() -> dict[str, str]:
     """Zig's caches and its libraries, all below ROOT: the paths that it writes into libc's debug information are then
     relative, and the same in every clone."""
     folder = (BUILD / "zig").relative_to(ROOT)
@@ -266,7 +266,7 @@ def build_source(source: Path, kind: Kind, output: Path) -> Path:
         if output.exists() and key_file.exists() and key_file.read_text() == key:
             return output
         scratch = output.with_suffix(".new")
-        environment = {**os.environ, **_zig_folders(), "LC_ALL": "C"}
+        environment = {**os.environ, **zig_folders(), "LC_ALL": "C"}
         subprocess.run([*command, "-o", str(scratch)], cwd=ROOT, env=environment, check=True)
         scratch.replace(output)
         key_file.write_text(key)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Counts = dict[str, int]
 HEAD = """\
-# What the guests of {module} cost, as run.matches_baseline() compares it. Look at what changes here.
+# What guests cost, as run.matches_baseline() compares it: bytes and instructions, exact. Look at what changes here.
 # Written by: pytest --heapscope-update {module}
 """
 
@@ -53,16 +53,15 @@ def counts(run: Run, heap: Heap | None) -> Counts:
 class Place:
     """Where the baselines of one test are: a table of the file beside it."""
 
-    def __init__(self, module: Path, test: str, command: str, update: bool) -> None:
-        self._module, self._test, self._command, self._update = module, test, command, update
+    def __init__(self, module: Path, nodeid: str, update: bool) -> None:
+        self._module, self._update = module, update
+        self._name, _, self._test = nodeid.partition("::")
+        self._command = f"pytest --heapscope-update {shlex.quote(nodeid)}"
         self._seen: set[str] = set()
 
     @classmethod
     def of(cls, request: pytest.FixtureRequest) -> Place:
-        config, node = request.config, request.node
-        test = node.nodeid.partition("::")[2]
-        command = f"pytest --heapscope-update {shlex.quote(node.nodeid)}"
-        return cls(request.path, test, command, bool(config.getoption("heapscope_update")))
+        return cls(request.path, request.node.nodeid, bool(request.config.getoption("heapscope_update")))
 
     @property
     def file(self) -> Path:
@@ -95,7 +94,7 @@ class Place:
             kept = read(self.file)
             if kept.get(key) == now:
                 return
-            text = render(kept | {key: now}, self._module.name)
+            text = render(kept | {key: now}, self._name)
             scratch = self.file.with_name(f".{self.file.name}.{os.getpid()}")
             scratch.write_text(text, encoding="utf-8")
             os.replace(scratch, self.file)
