@@ -11,7 +11,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
-demo: $(READY) ## build a C program with zig and musl, run it traced, then show a fault report
+demo: $(READY) ## build a C program with zig and musl, run it traced, then show a fault report and a heap report
 	@$(PY) -m emu.native >/dev/null
 	@$(PY) scripts/demo.py
 

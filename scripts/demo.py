@@ -1,4 +1,4 @@
-"""`make demo`: two C programs, built for musl by zig, run on our CPU and kernel. README.md shows what it prints.
+"""`make demo`: three C programs, built for musl by zig, run on our CPU and kernel. README.md shows what it prints.
 
 python scripts/demo.py              run it
 python scripts/demo.py --readme     put what it prints into README.md
@@ -20,6 +20,7 @@ import toolchain  # noqa: E402  (the guests' compilers and flags; tests/ is no p
 COMMANDS = (
     ("demo/tour", "heapscope run --why --stats {elf}"),
     ("demo/crash", "heapscope run --why -e trace=memory {elf}"),
+    ("demo/leaky", "heapscope run -q --heap --stack 2 --error-exitcode=99 {elf}"),
 )
 
 

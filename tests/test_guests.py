@@ -8,7 +8,8 @@ import pytest
 import toolchain
 from runs import cases, elf, emulated, straced
 
-DEATHS = {"task/die", "heap/misuse", "fs/sigpipe", "demo/crash"}  # tests/test_native_linux.py says how each must end
+# tests/test_native_linux.py says how each must end
+DEATHS = {"task/die", "heap/misuse", "fs/sigpipe", "demo/crash", "demo/leaky"}
 
 
 def self_checking(guest: toolchain.Guest) -> bool:
