@@ -54,14 +54,14 @@ def guest(request: pytest.FixtureRequest) -> GuestRunner:
     return runner
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+@pytest.hookimpl(hookwrapper=True)  # and not wrapper=True, at which an older pytest would not start at all
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     """A failed test shows what its guests did."""
-    report = yield
+    outcome = yield
+    report: pytest.TestReport = outcome.get_result()
     runner = item.stash.get(_RUNNER, None)
     if report.when == "call" and report.failed and runner is not None:
         report.sections += [(f"guest {run.label}", run.story()) for run in runner.runs]
-    return report
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:

@@ -237,6 +237,15 @@ def test_a_baseline_that_is_none_and_a_tolerance_of_nothing_are_said(suite: pyte
     suite.runpytest_subprocess().stdout.fnmatch_lines(["*.baseline.toml: not a baseline: instructions is 'many', *"])
 
 
+def test_without_a_cache_folder_it_builds_in_the_temporary_one(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(suite.path))
+    suite.makepyfile("def test_it(guest): guest('leaky.c')")
+    suite.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+    assert len(list(suite.path.glob("heapscope-*/guests/*/leaky"))) == 1
+
+
 @pytest.mark.slow
 def test_test_workers_share_the_cache_and_the_baseline(suite: pytest.Pytester) -> None:
     suite.makepyfile("""
