@@ -110,6 +110,10 @@ class CallHooks(Protocol):
     def lost(self) -> int:
         """Calls that could not be traced: more than DEEPEST inside each other, or without a return address."""
 
+    @property
+    def stopped(self) -> bool:
+        """The host had no memory for the tables: nothing was traced from there on."""
+
     def add(self, va: int, function: Function) -> int:
         """Trace the function that begins at `va`; its number, counted from 0."""
 
@@ -124,6 +128,9 @@ class CallHooks(Protocol):
 
     def inside(self) -> bool:
         """Is the thread that runs inside a traced function? To be asked in a syscall."""
+
+    def mute(self) -> None:
+        """From here on nobody takes the events."""
 
     def drain(self) -> None:
         """Hand over the events that are waiting."""

@@ -36,19 +36,22 @@ def ours(path: Path, rounds: str) -> dict[str, int]:
 
 
 def callgrind(path: Path, rounds: str, out: Path) -> dict[str, int]:
-    """Inclusive cost of all calls of each function: the line after each `calls=` has it."""
+    """Inclusive cost of all calls of each function: the line after each `calls=` has it. musl's `free` is a jump to
+    `__libc_free`, which is one call to us."""
     command = [program("valgrind"), "--tool=callgrind", f"--callgrind-out-file={out}", str(path), rounds]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     names: dict[str, str] = {}
     totals: dict[str, int] = {}
-    called, costs = "", False
+    caller = called = ""
+    costs = False
     for line in out.read_text().splitlines():
         if costs:
-            totals[called] = totals.get(called, 0) + int(line.split()[-1])
+            if (caller, called) != ("free", "__libc_free"):
+                totals[called] = totals.get(called, 0) + int(line.split()[-1])
             costs = False
         elif found := re.match(r"c?fn=(\(\d+\))(?: (.*))?$", line):
             name = names.setdefault(found[1], found[2] or "")
-            called = name if line.startswith("cfn=") else called
+            caller, called = (caller, name) if line.startswith("cfn=") else (name, called)
         else:
             costs = line.startswith("calls=")
     return totals

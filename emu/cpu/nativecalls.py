@@ -23,7 +23,10 @@ class NativeCalls:
     ) -> None:
         self._lib, self._listener, self._count = blocks.lib, listener, 0
         calls.prepare(self._lib)
-        self._state = state = self._lib.hp_init(blocks.user_data).contents
+        found = self._lib.hp_init(blocks.user_data)
+        if not found:
+            raise MemoryError("no memory to trace the heap")
+        self._state = state = found.contents
         self._ring = bytearray(capacity * EVENT.size)
         view = memoryview(self._ring)
         state.ring, state.capacity, state.stack_depth = native.address_of(view), capacity, stack_depth
@@ -31,24 +34,35 @@ class NativeCalls:
         self._callbacks = calls.OnFull(self._on_full), calls.OnMisuse(self._on_misuse), calls.OnPc(self._on_pc)
         state.on_full, state.on_misuse, state.on_pc = self._callbacks
         state.registers = registerfile.find(emulator) or None
-        blocks.watch(self._lib.hp_watched, self._lib.hp_reached)
         self.switch(0)
 
     @property
     def lost(self) -> int:
         return int(self._state.lost)
 
+    @property
+    def stopped(self) -> bool:
+        return bool(self._state.stopped)
+
     def add(self, va: int, function: Function) -> int:
-        self._lib.hp_add(va, calls.Function(*function))
+        if not self._lib.hp_add(va, calls.Function(*function)):
+            raise MemoryError("no memory for the functions to trace")
         self._count += 1
         return self._count - 1
 
     def look_at(self, cr3: int, counters: memoryview | None) -> None:
+        if self.stopped:
+            return
         self._state.cr3, self._counters = cr3, counters
         self._state.mm_counters = native.address_of(counters) if counters is not None else None
 
     def switch(self, tid: int) -> None:
-        self._lib.hp_switch(tid)
+        if not self._lib.hp_switch(tid):
+            raise MemoryError("no memory for one more thread's calls")
+
+    def mute(self) -> None:
+        self.drain()
+        self._state.ring = None
 
     def reached(self, address: int) -> None:
         self._lib.hp_reached(address)
@@ -57,11 +71,12 @@ class NativeCalls:
         return bool(self._lib.hp_inside())
 
     def drain(self) -> None:
+        self._lib.hp_settle()
         state = self._state
         used = state.used
         if used:
             self._listener.events(memoryview(self._ring)[: used * EVENT.size])
-            state.drained, state.used = state.drained + used, 0
+            state.used = 0
 
     def end(self) -> None:
         self._lib.hp_end()
@@ -80,13 +95,15 @@ class NativeCalls:
         return found
 
     def totals(self) -> Totals | None:
+        self._lib.hp_settle()
         state = self._state
         places = ctypes.string_at(state.places, 16 * state.places_size) if state.places_size else b""
         dear = ctypes.string_at(state.dear, 16 * (state.dear_mask + 1))
         return Totals(ctypes.string_at(state.totals, TOTALS.size), places, dear)
 
     def blocks(self) -> bytes:
-        return ctypes.string_at(self._state.blocks, self._state.blocks_used * BLOCK.size)
+        self._lib.hp_settle()
+        return ctypes.string_at(self._state.blocks, self._state.blocks_size * BLOCK.size)
 
     def _on_full(self) -> None:
         self._listener.events(memoryview(self._ring))

@@ -127,12 +127,6 @@ class NativeBlocks:
         self._state.cr3 = cr3
         self.lib.hs_forget()
 
-    def watch(self, watched: Any, reached: Any) -> None:
-        """Ask `watched` of each block's address, and call `reached` before each run of one that it holds for; both are
-        functions of the library. What is counted already is looked at anew."""
-        self._state.watched, self._state.reached = _address(watched), _address(reached)
-        self.lib.hs_forget()
-
     def delegate(self, table: FaultTable | None) -> None:
         """Answer the simplest page faults here, as `table` allows; None: none."""
         self._delegated = table

@@ -122,6 +122,7 @@ class PythonCalls:
         self._counters: memoryview | None = None
         self._ring = bytearray()
         self._drained = 0
+        self._muted = self.stopped = False
         self.lost = 0
         blocks.watched.clear()
         self.switch(0)
@@ -145,10 +146,15 @@ class PythonCalls:
         outer = self._stack[0] if self._stack else None
         return outer is not None and outer.sp >= self._registers.read()[1] and self._word(outer.sp) == outer.ret
 
+    def mute(self) -> None:
+        self.drain()
+        self._muted = True
+
     def drain(self) -> None:
         ring, self._ring = self._ring, bytearray()
         if ring:
-            self._listener.events(memoryview(ring))
+            if not self._muted:
+                self._listener.events(memoryview(ring))
             self._drained += len(ring) // EVENT.size
 
     def end(self) -> None:
@@ -242,13 +248,25 @@ class PythonCalls:
                 return False
         return False
 
+    def _goes_on(self, function: Function, sp: int, arguments: list[int]) -> bool:
+        """Was the innermost function nothing but a jump to this one, which is told the same and does the same? Then it
+        is one call: musl's free is such a jump."""
+        outer = self._stack[-1] if self._stack else None
+        if outer is None or outer.sp != sp or outer.entry + 1 != self._counted.total or outer.function != function:
+            return False
+        if function.times >= 0 or function.alignment >= 0 or function.out >= 0:
+            return False
+        told = ((function.size, outer.size), (function.pointer, outer.pointer))
+        return all(number < 0 or arguments[number] == value for number, value in told)
+
     def _entered(self, number: int, registers: list[int]) -> None:
         sp, stack, function = registers[1], self._stack, self._functions[number]
         ret = self._word(sp)
         if ret is None:
             self.lost += 1
             return
-        if self._still_inside(number, sp, ret):
+        arguments = [registers[at] for at in ARGUMENTS]
+        if self._goes_on(function, sp, arguments) or self._still_inside(number, sp, ret):
             return
         if len(stack) == DEEPEST:
             self.lost += 1
@@ -260,7 +278,7 @@ class PythonCalls:
             event.flags = INNER | TAIL if stack[-1].sp == sp else INNER
         event.site = self._site_numbers.setdefault(ret, len(self._site_numbers) + 1)
         self._counted.watched.add(ret)
-        self._take_arguments(event, [registers[at] for at in ARGUMENTS])
+        self._take_arguments(event, arguments)
         stack.append(event)
         if self._stack_depth and not event.flags & INNER:
             self._take_stack(event, registers[8])
@@ -320,7 +338,7 @@ class PythonCalls:
             event.freed += old.event.size
         if old is not None:
             self._dead -= old.freed_at != 0
-        elif 3 * (len(self._table) + 1) > 2 * (self._room - 1):
+        elif 2 * len(self._table) >= self._room:
             self._grow()
         self._table[event.result] = Block(event, self._drained + len(self._ring) // EVENT.size + 1)
 

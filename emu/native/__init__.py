@@ -24,7 +24,10 @@ OnSyscall = CFUNCTYPE(c_int64, *[c_uint64] * 7)
 class Block(ctypes.Structure):
     """hs_block: one block, counted."""
 
-    _fields_ = (("address", c_uint64), ("size", c_uint16), ("count", c_uint16), ("generation", c_uint32))
+    _fields_ = (
+        ("address", c_uint64), ("size", c_uint16), ("count", c_uint16), ("generation", c_uint32),
+        ("watch", c_uint64), ("unused", c_uint64),
+    )  # fmt: skip
 
 
 class State(ctypes.Structure):

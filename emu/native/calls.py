@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import CFUNCTYPE, POINTER, c_int8, c_int32, c_uint8, c_uint32, c_uint64, c_void_p
+from ctypes import CFUNCTYPE, POINTER, c_int, c_int8, c_int32, c_uint8, c_uint32, c_uint64, c_void_p
 from typing import Any
 
 OnFull = CFUNCTYPE(None)
@@ -36,15 +36,16 @@ class State(ctypes.Structure):
     """hp_state: the library has one, see hp_init. Whoever fills it keeps what it points to."""
 
     _fields_ = (
-        ("ring", c_void_p), ("capacity", c_uint64), ("used", c_uint64), ("drained", c_uint64), ("lost", c_uint64),
+        ("ring", c_void_p), ("capacity", c_uint64), ("used", c_uint64), ("events", c_uint64), ("lost", c_uint64),
         ("registers", c_void_p), ("mm_counters", c_void_p), ("cr3", c_uint64), ("tid", c_uint32),
         ("stack_depth", c_uint32), ("on_full", OnFull), ("on_misuse", OnMisuse), ("on_pc", OnPc),
-        ("blocks", c_void_p), ("blocks_used", c_uint64),
+        ("blocks", c_void_p), ("blocks_size", c_uint64),
         ("sites", POINTER(c_uint64)), ("sites_used", c_uint64), ("stacks", POINTER(c_uint64)),
         ("stacks_used", c_uint64), ("frames", POINTER(c_uint32)), ("frames_used", c_uint64),
         ("rules", POINTER(Rule)), ("rules_used", c_uint64),
         ("totals", c_void_p), ("places", c_void_p), ("places_size", c_uint64),
         ("dear", c_void_p), ("dear_mask", c_uint64), ("dear_used", c_uint64),
+        ("most", c_uint64), ("stopped", c_uint64),
     )  # fmt: skip
 
 
@@ -52,9 +53,10 @@ def prepare(lib: Any) -> None:
     """Set the prototypes of heap.c's functions."""
     prototypes: dict[str, tuple[Any, ...]] = {
         "hp_init": (POINTER(State), c_void_p),
-        "hp_add": (None, c_uint64, POINTER(Function)),
+        "hp_add": (c_int, c_uint64, POINTER(Function)),
         "hp_reached": (None, c_uint64),
-        "hp_switch": (None, c_uint32),
+        "hp_switch": (c_int, c_uint32),
+        "hp_settle": (None,),
         "hp_end": (None,),
         "hp_inside": (ctypes.c_int,),
     }

@@ -70,11 +70,11 @@ typedef struct { /* how to find the caller's frame at one return address */
 } hp_rule;
 
 typedef struct {
-    hp_event *ring;
+    hp_event *ring; /* NULL: nobody takes the events */
     uint64_t capacity, used;
-    uint64_t drained;    /* events before the ring's first */
+    uint64_t events;     /* that are settled */
     uint64_t lost;       /* calls that could not be traced: too deep, or without a return address */
-    uint64_t *registers; /* the CPU's own, in its order; NULL: ask reg_read */
+    const uint64_t *registers; /* the CPU's own, in its order; NULL: ask reg_read */
     const uint64_t *mm_counters; /* whose page faults are counted; NULL: none */
     uint64_t cr3;        /* of the address space that is traced */
     uint32_t tid, stack_depth; /* frames kept of each call stack; 0: none */
@@ -82,8 +82,8 @@ typedef struct {
     void (*on_misuse)(const hp_event *event, const hp_block *block);
     void (*on_pc)(uint64_t pc, hp_rule *rule);
     /* for reading */
-    hp_block *blocks;
-    uint64_t blocks_used;
+    hp_block *blocks; /* open addressing; the pointer of an empty place is 0 */
+    uint64_t blocks_size;
     uint64_t *sites, sites_used; /* return addresses by number; [0] is none */
     uint64_t *stacks, stacks_used; /* first frame << 8 | frames, by number; [0] is none */
     uint32_t *frames;            /* numbers of rules */
@@ -93,6 +93,8 @@ typedef struct {
     hp_totals *totals;
     uint64_t *places, places_size; /* calls and bytes by call stack, or by site where no stacks are taken */
     uint64_t *dear, dear_mask, dear_used; /* (key, calls) of costs from HP_SMALL on: a hash table; key 0: empty */
+    uint64_t most;    /* bytes that one table may take */
+    uint64_t stopped; /* no memory for a table: nothing was traced from there on */
 } hp_state;
 
 #endif

@@ -29,7 +29,7 @@
 #define PAGE_FAULT 0x14Eu
 #define CTL_TB_REMOVE (9 | 2 << 26 | 1 << 30)
 #define CTL_TLB_FLUSH (11 | 1 << 30)
-#define GENERATIONS 0x1FFFFFFF
+#define GENERATIONS 0x3FFFFFFF
 
 enum { RAX = 35, RCX = 38, RDX = 40, RDI = 39, RIP = 41, RSI = 43, R8 = 106, R9 = 107, R10 = 108, R11 = 109, RFLAGS = 253 };
 
@@ -204,7 +204,7 @@ static uint32_t find_block(uint64_t address, uint64_t size)
     b->absent = absent != 0;
     b->generation = S->generation & GENERATIONS;
     b->alone = b->count == 1 && may_store(address);
-    b->watched = S->watched && S->watched(address);
+    b->watch = S->watched ? S->watched(address) : 0;
     return *at = (uint32_t)S->used++;
 }
 
@@ -228,19 +228,20 @@ static void hs_over(void)
     over(index);
 }
 
-/* The same for a watched block, from which it is called each time. */
-static void hs_watched(void)
+/* The same for a watched block, from which it is called each time, and which is not counted yet. 1: a stop may have been
+ * asked for. */
+static int hs_watched(void)
 {
     uint32_t index = S->last;
     const hs_block *b = &S->blocks[index];
-    S->left += b->count;
     if (S->left < b->count) {
         over(index);
-        return;
+        return 1;
     }
-    S->reached(b->address);
+    S->reached(b->address, b->watch);
     S->left -= b->count;
     S->last = index;
+    return S->left < 0;
 }
 
 #if defined(__x86_64__) && defined(__linux__)
@@ -252,6 +253,8 @@ static void hs_watched(void)
  * at ra only when `left` is below 0, which is also how a stop is asked for:
  *
  *   mov eax, S | sub qword [rax], count | mov dword [rax + 8], index | jns end | call [rax + 16] | nops
+ * and for a watched block:
+ *   mov eax, S | mov dword [rax + 8], index | call [rax + over_watched] | test eax, eax | je end | nops
  */
 static int is_call(const uint8_t *ra, int length, void *target)
 {
@@ -277,6 +280,30 @@ static int is_load(const uint8_t *end, int low, uint64_t value)
     if (end[-5] == (0xB8 | low) && (uint32_t)narrow == value)
         return 5;
     return 0;
+}
+
+/* Both write the code, without the distance of the jump to `end`, and return its length. */
+static size_t count_in_line(uint8_t *code, uint32_t count, uint32_t index, const uint8_t *rip, size_t store)
+{
+    uint32_t at = (uint32_t)(uintptr_t)S;
+    memcpy(code, (uint8_t[21]){0xB8, [5] = 0x48, 0x81, 0x28, [12] = 0xC7, 0x40, 8, [19] = 0x79}, 21);
+    memcpy(code + 1, &at, 4);
+    memcpy(code + 8, &count, 4);
+    memcpy(code + 15, &index, 4);
+    memcpy(code + 21, rip, store);
+    memcpy(code + 21 + store, (uint8_t[]){0xFF, 0x50, offsetof(hs_state, over)}, 3);
+    return 24 + store;
+}
+
+static size_t call_watched(uint8_t *code, uint32_t index, const uint8_t *rip, size_t store)
+{
+    uint32_t at = (uint32_t)(uintptr_t)S;
+    memcpy(code, (uint8_t[12]){0xB8, [5] = 0xC7, 0x40, 8}, 12);
+    memcpy(code + 1, &at, 4);
+    memcpy(code + 8, &index, 4);
+    memcpy(code + 12, rip, store);
+    memcpy(code + 12 + store, (uint8_t[]){0xFF, 0x50, offsetof(hs_state, over_watched), 0x85, 0xC0, 0x74, 0}, 7);
+    return 19 + store;
 }
 
 static void patch(uint8_t *ra, void *uc, uint32_t index, void *hook)
@@ -305,25 +332,18 @@ static void patch(uint8_t *ra, void *uc, uint32_t index, void *hook)
     end += n;
     if (!n)
         return;
-    /* the store of the block's address in RIP, before it all, is for the hook: it moves behind the jns */
-    uint8_t code[35] = {0xB8, [5] = 0x48, 0x81, 0x28, [12] = 0xC7, 0x40, 8, [19] = 0x79};
+    /* the store of the block's address in RIP, before it all, is for the hook: it moves before the call */
     size_t store = p[-11] == 0x48 && p[-10] == 0xC7 && p[-9] == 0x85 && !memcmp(p - 4, &b->address, 4) ? 11 : 0;
     p -= store;
-    memcpy(code + 21, p, store);
-    memcpy(code + 21 + store, (uint8_t[]){0xFF, 0x50, offsetof(hs_state, over)}, 3);
-    uint32_t at = (uint32_t)(uintptr_t)S, count = b->count;
-    if (ra - p < (int)(24 + store) || end - p - 21 > 127)
+    uint8_t code[40], rip[11];
+    memcpy(rip, p, store);
+    size_t length = b->watch ? call_watched(code, index, rip, store) : count_in_line(code, b->count, index, rip, store);
+    size_t jump = b->watch ? length : 21; /* the end of the jump to `end`: its last byte says how far */
+    if ((size_t)(ra - p) < length || end - p - (ptrdiff_t)jump > 127)
         return;
-    memcpy(code + 1, &at, 4);
-    memcpy(code + 8, &count, 4);
-    memcpy(code + 15, &index, 4);
-    code[20] = (uint8_t)(end - p - 21);
-    if (b->watched) { /* no jns, always called */
-        code[19] = code[20] = 0x90;
-        code[23 + store] = offsetof(hs_state, over_watched);
-    }
+    code[jump - 1] = (uint8_t)(end - p - (ptrdiff_t)jump);
     memset(p, 0x90, (size_t)(ra - p));
-    memcpy(p, code, 24 + store);
+    memcpy(p, code, length);
     S->patched++;
 }
 #else
@@ -351,8 +371,8 @@ EXPORT void hs_on_block(void *uc, uint64_t address, uint32_t size, void *data)
         over(index);
         return;
     }
-    if (b->watched)
-        S->reached(address);
+    if (b->watch)
+        S->reached(address, b->watch);
     S->left -= b->count;
     S->last = index;
     if (!b->alone)
@@ -375,7 +395,6 @@ EXPORT int64_t hs_settle(uint64_t rip)
 
 EXPORT int64_t hs_here(uint64_t rip) { return S->limit - S->left - (int64_t)rest(rip); }
 
-/* The same addresses may hold other code. */
 EXPORT void hs_forget(void)
 {
     S->generation++;

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #define HS_MAP_BITS 14        /* direct-mapped cache of blocks that are counted by a call */
-#define HS_BLOCKS (1u << 20) /* blocks known at one time: 16 MiB, touched as used */
+#define HS_BLOCKS (1u << 20) /* blocks known at one time: 32 MiB, touched as used */
 
 #define HS_LAST_FLUSH 65536   /* page faults after which the TLB is big enough */
 
@@ -23,10 +23,11 @@ enum { HS_START, HS_END, HS_WRITE_BITS, HS_READ_BITS, HS_TELL, HS_WIDTH };
 typedef struct {
     uint64_t address;
     uint16_t size, count; /* a block is at most a page and an instruction long */
-    uint32_t generation : 29;
+    uint32_t generation : 30;
     uint32_t absent : 1; /* holds an instruction that must not run: on_limit is asked each time */
-    uint32_t watched : 1; /* a traced function is entered or left where it begins */
     uint32_t alone : 1; /* one instruction, which may store: see hs_on_block */
+    uint64_t watch; /* what `watched` said of the address: heap.c's; 0: not watched */
+    uint64_t unused;
 } hs_block;
 
 typedef struct {
@@ -44,7 +45,7 @@ typedef struct {
     uint64_t used;          /* blocks [1, used) are taken; HS_BLOCKS: no room, the translations must be dropped */
     uint64_t code, code_end; /* Unicorn's buffer of translated code, if it may be patched; else 0 */
     uint64_t patched;
-    void (*over_watched)(void); /* within 127 bytes of the beginning */
+    int (*over_watched)(void); /* within 127 bytes of the beginning */
 
     /* guest memory */
     uint8_t *ram;
@@ -75,8 +76,8 @@ typedef struct {
     uint64_t faults, flush_at;
 
     /* heap.c; NULL: nothing is traced. `reached` is called before a watched block is counted, each time it is to run */
-    int (*watched)(uint64_t address);
-    void (*reached)(uint64_t address);
+    uint64_t (*watched)(uint64_t address);
+    void (*reached)(uint64_t address, uint64_t watch);
     uint64_t syscalls;
 } hs_state;
 
@@ -85,6 +86,9 @@ size_t hs_read_guest(uint64_t va, void *to, size_t n);
 
 /* The last-level page table for va, 512 entries; NULL: there is none. */
 uint64_t *hs_page_table(uint64_t va);
+
+/* The same addresses may hold other code, or be watched. */
+void hs_forget(void);
 
 /* What `watched` says of this address has changed. */
 void hs_watch(uint64_t address);

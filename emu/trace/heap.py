@@ -129,6 +129,8 @@ class HeapTracer:
         self.calls = calls = guest.hook(listener, depth)
         self._fold = fold if calls.totals() is not None else None
         self._sinks = sinks if self._fold is not None else (fold, *sinks)
+        if not self._sinks:
+            calls.mute()
         calls.look_at(guest.cr3, guest.counters)
         calls.switch(guest.tid)
         for probe in probes:
@@ -157,8 +159,6 @@ class HeapTracer:
     def _events(self, raw: memoryview) -> None:
         import numpy as np
 
-        if not self._sinks:
-            return
         batch = np.frombuffer(raw, self._event)
         if self._used + len(batch) > GATHERED:
             self._flush()

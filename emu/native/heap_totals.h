@@ -1,0 +1,104 @@
+/* Part of heap.c: HeapFold.batch of emu/analysis/heap.py, for one event at a time. */
+
+static unsigned size_class(uint64_t size)
+{
+    if (size <= 16)
+        return size != 0;
+    return 61 - (unsigned)__builtin_clzll(size - 1);
+}
+
+static uint64_t *dear_slot(uint64_t key)
+{
+    uint64_t i = key * HASH >> 32;
+    while (H.dear[2 * (i & H.dear_mask)] && H.dear[2 * (i & H.dear_mask)] != key)
+        i++;
+    return &H.dear[2 * (i & H.dear_mask)];
+}
+
+static int grow_dear(void)
+{
+    uint64_t *old = H.dear, n = H.dear_mask + 1, *table = zeroes(4 * n, sizeof *table);
+    if (!table)
+        return 0;
+    H.dear = table;
+    H.dear_mask = 2 * n - 1;
+    for (uint64_t i = 0; i < n; i++)
+        if (old[2 * i])
+            memcpy(dear_slot(old[2 * i]), old + 2 * i, 2 * sizeof *old);
+    free(old);
+    return 1;
+}
+
+static void count_cost(unsigned group, unsigned class, uint32_t cost)
+{
+    if (cost < HP_SMALL) {
+        H.totals->costs[group][class][cost]++;
+        return;
+    }
+    uint64_t key = (uint64_t)cost | (uint64_t)class << 32 | (uint64_t)group << 40 | 1ull << 63;
+    uint64_t *at = dear_slot(key);
+    if (!at[0]) {
+        if (2 * (H.dear_used + 1) > H.dear_mask) {
+            if (!grow_dear())
+                return;
+            at = dear_slot(key);
+        }
+        H.dear_used++;
+    }
+    at[0] = key;
+    at[1]++;
+}
+
+static void count_place(uint64_t place, uint64_t size)
+{
+    if (place >= H.places_size) {
+        uint64_t n = 2 * place + 1024, *places = longer(H.places, n, 2 * sizeof *places);
+        if (!places)
+            return;
+        H.places = places;
+        memset(places + 2 * H.places_size, 0, 2 * (n - H.places_size) * sizeof *places);
+        H.places_size = n;
+    }
+    H.places[2 * place]++;
+    H.places[2 * place + 1] += size;
+}
+
+static inline void count(const hp_event *e, unsigned verb)
+{
+    hp_totals *t = H.totals;
+    unsigned flags = e->flags, returned = !(flags & (HP_ABANDONED | HP_UNFINISHED));
+    if (flags) {
+        t->misused += (flags & HP_MISUSE) != 0;
+        t->overlaps += (flags & HP_OVERLAPS) != 0;
+        if (flags & HP_INNER) {
+            t->inner++;
+            return;
+        }
+        t->unreturned += !returned;
+    }
+    t->calls[e->kind]++;
+    unsigned wanted = verb <= HP_RESIZE, made = wanted && e->result, class = size_class(made ? e->size : e->freed);
+    t->freed += e->freed;
+    t->live_blocks += (int)made - (e->born != 0);
+    if (made) {
+        t->allocated += e->size;
+        t->sizes[class]++;
+        count_place(H.stack_depth ? e->stack : e->site, e->size);
+        int64_t live = (int64_t)(t->allocated - t->freed);
+        if (live > t->peak) {
+            t->peak = live;
+            t->peak_blocks = t->live_blocks;
+            t->peak_event = H.events;
+            t->peak_instructions = e->entry + e->cost;
+        }
+    } else
+        t->failed += wanted && returned && e->size;
+    if (returned && verb <= HP_RELEASE) {
+        unsigned group = !wanted;
+        if (e->faults | e->syscalls) {
+            t->faults[group] += e->faults;
+            t->syscalls[group] += e->syscalls;
+        }
+        count_cost(group, class, e->cost);
+    }
+}
