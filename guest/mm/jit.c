@@ -1,4 +1,5 @@
-/* Code that a program writes itself: by mprotect back and forth, on a page that is all three, through read(2), and moved. */
+/* Code that a program writes itself: by mprotect back and forth, on a page that is all three, through read(2), moved,
+ * and through another mapping of the same memory. */
 // KINDS: musl glibc
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -17,7 +18,36 @@ static void both(const char *how, unsigned char *at) {
     printf("%s: %d %d\n", how, ((function)at)(), ((function)(at + 64))());
 }
 
+/* As compilers do that want no page to be writable and executable: one memory, mapped twice. */
+static int twice(void) {
+    int memory = memfd_create("code", 0);
+    if (memory < 0 || ftruncate(memory, 8192)) return 1;
+    unsigned char *writes = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+    unsigned char *runs = mmap(NULL, 8192, PROT_READ | PROT_EXEC, MAP_SHARED, memory, 0);
+    unsigned char *copy = mmap(NULL, 8192, PROT_READ | PROT_EXEC, MAP_PRIVATE, memory, 0);
+    unsigned char *later = mmap(NULL, 8192, PROT_READ, MAP_SHARED, memory, 0);
+    if (writes == MAP_FAILED || runs == MAP_FAILED || copy == MAP_FAILED || later == MAP_FAILED) return 2;
+    for (int i = 1; i < 5; i++) {
+        put(writes, i), put(writes + 64, 10 * i);
+        both("mapped twice", runs);
+        writes[65]++;
+        both("privately", copy);
+        unsigned char code[6];
+        put(code, 50 + i);
+        if (pwrite(memory, code, 6, 0) != 6) return 3;
+        both("by pwrite", runs);
+        writes[1]++;
+        if (i == 2 && mprotect(later, 8192, PROT_READ | PROT_EXEC)) return 4;
+        if (i >= 2) both("executable later", later);
+        if (mprotect(writes, 8192, PROT_READ) || mprotect(writes, 8192, PROT_READ | PROT_WRITE)) return 5;
+        writes[65]++;
+        both("writable again", runs);
+    }
+    return 0;
+}
+
 int main(void) {
+    if (twice()) return 6;
     unsigned char *turns = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     unsigned char *all = mmap(NULL, 8192, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (turns == MAP_FAILED || all == MAP_FAILED) return 1;

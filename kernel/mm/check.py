@@ -138,7 +138,8 @@ def _check_pte(mm: Mm, vma: Vma, va: int, entry: int) -> None:
     else:
         assert entry & (P | PROTNONE) == PROTNONE, where
     assert not entry & W or vma.flags & WRITE, where
-    assert bool(entry & NX) != bool(vma.flags & EXEC), where
+    held = entry & NX and pfn in mm.frames.code and vma.mappable is not None  # kernel/mm/codealias.py
+    assert held or bool(entry & NX) != bool(vma.flags & EXEC), where
     if entry & SPECIAL:
         assert (pfn, entry & W, vma.mappable) == (mm.frames.zero_pfn, 0, None), where
         return

@@ -11,6 +11,7 @@ from kernel.abi.errno import LinuxError
 from kernel.abi.limits import RLIMIT_STACK, TASK_SIZE
 from kernel.cpu import Access
 from kernel.events import PageFault
+from kernel.mm.codealias import hold_code, hold_writers
 from kernel.mm.map import check_mlock_future, may_expand_vm
 from kernel.mm.mm import ANON as ANON_RSS
 from kernel.mm.mm import COW, FILE, MAJ_FLT, MIN_FLT, SHMEM, Mm
@@ -106,7 +107,11 @@ def _present(mm: Mm, vma: Vma, va: int, access: Access, index: int, entry: int) 
         return MAPERR  # MADV_GUARD_INSTALL: VM_FAULT_SIGSEGV
     if access is FETCH_ACCESS:
         if entry & NX:
-            return ACCERR
+            if not vma.flags & EXEC:
+                return ACCERR
+            mm.words[index] = entry & ~NX | A  # held back while it was written elsewhere
+            hold_writers(mm, vma, va, (entry & PFN) >> 12)
+            return OK
     elif access is WRITE_ACCESS and not entry & W:
         return _write_protected(mm, vma, va, index, entry)
     mm.words[index] = entry | (A | D if access is WRITE_ACCESS else A)
@@ -146,6 +151,10 @@ def _write_protected(mm: Mm, vma: Vma, va: int, index: int, entry: int) -> Fault
         frames.put(shared)
         assert shared == pfn
         mm.words[index] = entry | W | D | A
+        if pfn in frames.code and not vma.flags & EXEC:
+            hold_code(mm, vma, va, pfn)
+            if entry & D:  # held back while it was executed elsewhere
+                return OK
     elif entry & ANON and frames.refs[pfn] == 1:
         kind = "wp"
         if vma.flags & HUGETLB:
@@ -216,6 +225,9 @@ def _file(mm: Mm, vma: Vma, va: int, access: Access, index: int) -> Fault:
     mm.words[index] = pfn << 12 | (vma.write_bits if write else vma.read_bits)
     if vma.flags & EXEC:
         frames.code.add(pfn)
+        hold_writers(mm, vma, va, pfn)
+    elif write and pfn in frames.code:
+        hold_code(mm, vma, va, pfn)
     counters[MAJ_FLT if major else MIN_FLT] += 1
     if mm.probes.wants(PageFault):
         emit(mm, va, access, kind, pfn)
@@ -241,6 +253,7 @@ def _fault_around(mm: Mm, vma: Vma, va: int, index: int) -> bool:
             mapped += 1
             if code:
                 mm.frames.code.add(pfn)
+                hold_writers(mm, vma, n << 12, pfn)
     mm.counters[SHMEM if vma.shmem else FILE] += mapped
     return words[index] != 0
 

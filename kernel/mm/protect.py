@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel.abi.errno import EACCES, EINVAL, ENOMEM, LinuxError
+from kernel.mm.codealias import hold_writers
 from kernel.mm.fault import populate_vma
 from kernel.mm.frames import ONE_OWNER
 from kernel.mm.map import check_sealed, may_expand_vm
@@ -108,11 +109,11 @@ def change_protection(mm: Mm, vma: Vma, start: int, end: int, was_exec: bool) ->
         if was_exec and not vma.flags & EXEC:
             forget_code(mm, start, end)
         elif vma.flags & EXEC:
-            _note_code(mm, start, end)
+            _note_code(mm, vma, start, end)
 
 
 def _change_few(mm: Mm, i: int, j: int, base: int, upgrade: int, shared: bool) -> bool:
-    words, refs = mm.words, mm.frames.refs
+    words, refs, code = mm.words, mm.frames.refs, mm.frames.code
     changed = False
     for k in range(i, j):
         entry = words[k]
@@ -122,7 +123,7 @@ def _change_few(mm: Mm, i: int, j: int, base: int, upgrade: int, shared: bool) -
                 if entry & ANON:
                     if refs[(entry & PFN) >> 12] == 1:
                         new |= W
-                elif shared and entry & D:
+                elif shared and entry & D and (entry & PFN) >> 12 not in code:
                     new |= W
             words[k] = new
             changed = True
@@ -146,17 +147,23 @@ def _change_runs(mm: Mm, i: int, j: int, base: int, upgrade: int, shared: bool) 
                     continue
                 new |= W
             elif shared and entry & D:
+                if not mm.frames.code.isdisjoint(range(pfn, pfn + n)):
+                    _change_few(mm, k, k + n, base, upgrade, shared)
+                    changed = True
+                    continue
                 new |= W
         fill(words, k, n, new)
         changed = True
     return changed
 
 
-def _note_code(mm: Mm, start: int, end: int) -> None:
+def _note_code(mm: Mm, vma: Vma, start: int, end: int) -> None:
     """Pages that were delivered before they became executable may be translated from now on."""
     words = mm.words
-    for _, i, j in mm.page_table.leaves_in(start, end):
+    for va, i, j in mm.page_table.leaves_in(start, end):
         for k in range(i, j):
             entry = words[k]
             if entry & P and not entry & NX:
-                mm.frames.code.add((entry & PFN) >> 12)
+                pfn = (entry & PFN) >> 12
+                mm.frames.code.add(pfn)
+                hold_writers(mm, vma, va + (k - i << 12), pfn)
