@@ -247,7 +247,7 @@ def _one_run(
         traced = _trace_heap(machine, path, heap) if heap else None
         stopped = machine.run(interrupts, (lambda: recorder.unread) if attended else None)
         counters, death = machine.counters(), _death(machine)
-        found = _heap(*traced) if traced else None
+        found = _heap(*traced, heap) if traced and heap else None
     finally:
         recorder.close()
         machine.close()
@@ -282,11 +282,13 @@ def _trace_heap(machine: Machine, path: str, options: HeapOptions) -> tuple[Heap
         raise ConfigError(f"{path}: {wrong}") from None
 
 
-def _heap(tracer: HeapTracer, fold: HeapFold, space: SpaceFold) -> Heap:
+def _heap(tracer: HeapTracer, fold: HeapFold, space: SpaceFold, options: HeapOptions) -> Heap:
     from emu.analysis.heapresult import Heap, facts_of
+    from emu.analysis.suppressions import DEFAULT
 
     tracer.end()
-    return Heap(facts_of(tracer, space), fold)
+    usual = DEFAULT if options.default_suppressions else ()
+    return Heap(facts_of(tracer, space), fold, (*options.suppressions, *usual))
 
 
 def _machine(config: RunConfig, streams: _Streams, probes: Probes) -> Machine:
