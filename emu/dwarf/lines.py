@@ -6,6 +6,7 @@ Source: DWARF 5, sections 3.1.1 and 6.2. The answer is the file's name as the co
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -46,33 +47,45 @@ class LineTables:
     def __init__(self, elf: Elf) -> None:
         self._elf = elf
         self._code = [(segment.vaddr, segment.end) for segment in elf.executable]
-        self._units: list[_Unit] | None = None
+        self._units: list[_Unit] = []  # those that were read; what comes after it failed is not
+        self._unread: Iterator[_Unit] = self._read_units() if _presentable(elf) else iter(())
         self._patience = Patience()
         self._ask = self._patience.ask
 
     def find(self, va: int) -> tuple[str, int] | None:
         """(file, line) of the instruction at `va` (an address of the file), None where no table covers it."""
-        if self._units is None:
-            self._units = []
-            if _presentable(self._elf):
-                self._ask(self._read_units, None)  # what was read before it failed stands
         if not any(start <= va < end for start, end in self._code):
             return None
-        for unit in sorted((unit for unit in self._units if unit.covers(va)), key=lambda unit: unit.ranges is None):
+        for unit in self._covering(va):
             found = self._ask(partial(self._find_in, unit, va), None)
             if found is not None:
                 return found
         return None
 
-    def _read_units(self) -> None:
+    def _covering(self, va: int) -> Iterator[_Unit]:
+        """Units that tell that they cover `va`, read one after the other until somebody is content; then those that do
+        not tell what they cover."""
+        at = 0
+        while at < len(self._units) or self._read_one():
+            if self._units[at].ranges is not None and self._units[at].covers(va):
+                yield self._units[at]
+            at += 1
+        yield from [unit for unit in self._units if unit.ranges is None]
+
+    def _read_one(self) -> bool:
+        unit = self._ask(lambda: next(self._unread, None), None)
+        if unit is not None:
+            self._units.append(unit)
+        return unit is not None
+
+    def _read_units(self) -> Iterator[_Unit]:
         from elftools.elf.elffile import ELFFile
 
         # neither other files (debug links) nor relocations: a guest's file must not lead us anywhere on the host
         file = ELFFile(BytesIO(self._elf.content))
         dwarf = file.get_dwarf_info(relocate_dwarf_sections=False, follow_links=False)
-        assert self._units is not None
         for unit in dwarf.iter_CUs():
-            self._units.append(_Unit(unit, self._ask(partial(_ranges, dwarf, unit), None)))
+            yield _Unit(unit, self._ask(partial(_ranges, dwarf, unit), None))
 
     def _find_in(self, unit: _Unit, va: int) -> tuple[str, int] | None:
         if unit.lines is None:
