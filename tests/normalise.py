@@ -37,6 +37,7 @@ CALL = re.compile(r"(?s)(\w+)\((.*)\)\s+= (.*)")
 PIDS = re.compile(r"(?<=si_pid=)\d+")
 TIMES = re.compile(r"tv_(sec|nsec|usec)=-?\d+")
 OWN_PID = {"getpid", "gettid", "set_tid_address"}
+ON_A_PROCESS = {"pidfd_open", "process_vm_readv", "process_vm_writev", "move_pages", "migrate_pages"}
 LIMITS = {"prlimit64", "getrlimit", "setrlimit"}
 RANDOM_FILES = ("/dev/urandom", "/dev/random")
 
@@ -151,7 +152,7 @@ class Normaliser:
             return arguments, "PPID" if name == "getppid" else "PID"
         if name in ("getpgid", "getsid", "getpgrp"):
             return re.sub(r"^[1-9]\d*", "PID", arguments), "PID"
-        if name in ("kill", "tgkill", "tkill", "sched_getaffinity", "rt_sigqueueinfo", "prlimit64"):
+        if name in ("kill", "tgkill", "tkill", "sched_getaffinity", "rt_sigqueueinfo", "prlimit64", *ON_A_PROCESS):
             arguments = re.sub(rf"\b{self._pid or 'none'}\b", "PID", arguments)
         if name in LIMITS:
             return re.sub(r"\{[^}]*\}", "{}", arguments), result

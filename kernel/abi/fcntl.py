@@ -96,7 +96,7 @@ class FcntlCmd(
     SET_FILE_RW_HINT = 1038
 
 
-class Seal(Flags, prefix="F_SEAL_"):
+class Seal(Flags, prefix="F_SEAL_", later="EXEC"):
     SEAL = 1
     SHRINK = 2
     GROW = 4

@@ -267,3 +267,13 @@ class Membarrier(Option, prefix="MEMBARRIER_CMD_"):
 
 
 MembarrierChoice = Annotated[int, Choice(Membarrier)]
+
+
+class Pidfd(Flags, prefix="PIDFD_", later="THREAD"):
+    """pidfd_open(2)."""
+
+    NONBLOCK = 0x800
+    THREAD = 0x80
+
+
+PidfdFlags = Annotated[int, Bits(Pidfd)]

@@ -141,6 +141,10 @@ class File:
         """The POLL events that hold now."""
         return ALWAYS_READY
 
+    def fdinfo(self) -> str:
+        """What /proc/[pid]/fdinfo says of this kind of file alone."""
+        return ""
+
     def mappable(self) -> Mappable | None:
         """What mmap(2) of this file maps; None: fresh anonymous memory (/dev/zero). Raises ENODEV."""
         raise LinuxError(ENODEV, "this file cannot be mapped")

@@ -14,11 +14,12 @@ from kernel.mm.merge import modify
 if TYPE_CHECKING:
     from kernel.mm.mm import Mm
 
+# With any of these, the mask as given is kept and shown (mpol_store_user_nodemask).
 MODE_FLAGS = MpolMode.STATIC_NODES | MpolMode.RELATIVE_NODES | MpolMode.NUMA_BALANCING
 FLAG_NAMES = (
     (MpolMode.STATIC_NODES, "static"), (MpolMode.RELATIVE_NODES, "relative"), (MpolMode.NUMA_BALANCING, "balancing"),
 )  # fmt: skip
-USER_NODES = MpolMode.STATIC_NODES | MpolMode.RELATIVE_NODES  # with these, the mask as given is kept and shown
+USER_NODES = MpolMode.STATIC_NODES | MpolMode.RELATIVE_NODES
 
 
 class Policy(NamedTuple):
@@ -95,7 +96,7 @@ def make_policy(mode: int, flags: int, given: int, online: int) -> Policy | None
         raise LinuxError(EINVAL, f"none of the nodes is online (mask of those that are: 0x{online:x})")
     if mode == Mpol.PREFERRED:
         nodes &= -nodes
-    return Policy(mode, flags, nodes, given if fixed else 0)
+    return Policy(mode, flags, nodes, given if flags & MODE_FLAGS else 0)
 
 
 def _relative(given: int, online: int) -> int:

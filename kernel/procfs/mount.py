@@ -182,6 +182,7 @@ class FdInfoFolder(FdFolder):
             return None
         flags = file.flags | (0o2000000 if int(name) in self.task.files.cloexec else 0)
         text = f"pos:\t{file.pos}\nflags:\t0{flags:o}\nmnt_id:\t{file.path.mount.id}\nino:\t{file.inode.ino}\n"
+        text += file.fdinfo()
         return Text(text.encode, owner=self.owner)
 
 

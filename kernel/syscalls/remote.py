@@ -1,24 +1,24 @@
-"""Memory syscalls on a process named by the caller: process_vm_readv, process_vm_writev, process_madvise."""
+"""Syscalls on a process named by the caller: pidfd_open, process_vm_readv, process_vm_writev, process_madvise."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
-from kernel.abi.args import Int, Iov, Pid, Size, UInt, ULong
-from kernel.abi.errno import EBADF, EFAULT, EINVAL, EPERM, ESRCH, LinuxError
+from kernel.abi.args import Int, Iov, Pid, Size, UIntHex, ULong
+from kernel.abi.errno import EFAULT, EINVAL, ENOENT, EPERM, ESRCH, LinuxError
 from kernel.abi.memargs import AddrIov
 from kernel.abi.mman import MadvChoice
+from kernel.abi.sched import Pidfd, PidfdFlags
 from kernel.mm.advise import do_madvise
 from kernel.mm.uaccess import copy_from_user_partial, copy_to_user_partial
 from kernel.syscalls.table import syscall
 from kernel.syscalls.transfer import Segment, import_iovec
+from kernel.task.pidfd import PidFile, pidfd_task
 
 if TYPE_CHECKING:
     from kernel.mm.mm import Mm
     from kernel.task.task import Task
-
-PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP = -10000, -10001
 
 
 def _remote(task: Task, va: int, count: int) -> list[Segment]:
@@ -31,6 +31,21 @@ def _remote(task: Task, va: int, count: int) -> list[Segment]:
     if any(length >= 1 << 63 for _, length in segments):
         raise LinuxError(EINVAL, "an iovec's length is negative as ssize_t")
     return segments
+
+
+@syscall
+def pidfd_open(task: Task, pid: Pid, flags: PidfdFlags) -> int:
+    """pidfd_open(2)."""
+    if flags & ~(Pidfd.NONBLOCK | Pidfd.THREAD):
+        raise LinuxError(EINVAL, "an unknown PIDFD_ flag")
+    if pid <= 0:
+        raise LinuxError(EINVAL, "process ids are positive")
+    other = task.system.tasks.get(pid)
+    if other is None:
+        raise LinuxError(ESRCH, f"there is no process {pid}")
+    if other is not other.process.leader and not flags & Pidfd.THREAD:
+        raise LinuxError(ENOENT, f"{pid} is a thread, and PIDFD_THREAD is not given")
+    return task.files.install(PidFile(other, flags), cloexec=True)
 
 
 def _other(task: Task, pid: int) -> Mm:
@@ -95,19 +110,18 @@ def process_vm_writev(task: Task, pid: Pid, local_iov: Annotated[int, Iov("liovc
     return _transfer(task.mm, local, _other(task, pid), _remote(task, remote_iov, riovcnt))
 
 
-@syscall(partly="of itself (PIDFD_SELF) only: there are no pidfds yet")
+@syscall
 def process_madvise(task: Task, pidfd: Int, vec: Annotated[int, AddrIov("vlen")], vlen: Size, advice: MadvChoice,
-                    flags: UInt) -> int:  # fmt: skip
+                    flags: UIntHex) -> int:  # fmt: skip
     """process_madvise(2)."""
     if flags:
         raise LinuxError(EINVAL, "flags must be 0")
     segments = import_iovec(task, vec, vlen)
-    if pidfd not in (PIDFD_SELF_THREAD, PIDFD_SELF_THREAD_GROUP):
-        raise LinuxError(EBADF, f"fd {pidfd} is not a pidfd")
+    mm = pidfd_task(task, pidfd).mm
     done = 0
     for va, length in segments:
         try:
-            do_madvise(task.mm, va, length, advice)
+            do_madvise(mm, va, length, advice)
         except LinuxError:
             if done:
                 return done

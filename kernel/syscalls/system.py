@@ -48,8 +48,9 @@ def sysinfo(task: Task, info: Out[Sysinfo]) -> int:
     """sysinfo(2), in bytes."""
     system, frames = task.system, task.system.frames
     total = frames.total * 4096
+    shared = sum(len(cache.pages) for cache in frames.caches) * 4096
     facts = Sysinfo(
-        system.clock.monotonic_ns() // NSEC, (0, 0, 0), total, frames.available * 4096, 0, 0,
+        system.clock.monotonic_ns() // NSEC, (0, 0, 0), total, frames.available * 4096, shared, 0,
         frames.swap.pages << 12, frames.swap.pages - frames.swap.used << 12, len(system.processes), 0, 0, 0, 1,
     )  # fmt: skip
     task.mm.copy_to_user(info, facts.pack())
