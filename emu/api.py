@@ -20,11 +20,8 @@ from kernel.fs.stream import Stream
 from kernel.probes import Probes
 
 if TYPE_CHECKING:
-    from emu.analysis.heap import HeapFold
-    from emu.analysis.heapresult import Heap
-    from emu.analysis.space import SpaceFold
     from emu.calls import HeapOptions
-    from emu.trace.heap import HeapTracer
+    from emu.tracing import HeapTrace
 
 PROGRAM_LIMIT = 1 << 32
 
@@ -244,10 +241,10 @@ def _one_run(
     machine = _machine(config, streams, probes)
     try:
         _boot(machine, path, content, argv)
-        traced = _trace_heap(machine, path, heap) if heap else None
+        traced = _trace_heap(machine, path, argv, heap) if heap else None
         stopped = machine.run(interrupts, (lambda: recorder.unread) if attended else None)
         counters, death = machine.counters(), _death(machine)
-        found = _heap(*traced, heap) if traced and heap else None
+        found = traced.end(stopped, counters) if traced else None
     finally:
         recorder.close()
         machine.close()
@@ -265,30 +262,15 @@ def _one_run(
         death=death,
         core_dumped=bool(status and status.core),
         not_modelled=dict(sorted(machine.kernel.system.not_modelled.items())),
-        failures=tuple(recorder.failures),
+        failures=(*recorder.failures, *(traced.failures if traced else ())),
         heap=found,
     )
 
 
-def _trace_heap(machine: Machine, path: str, options: HeapOptions) -> tuple[HeapTracer, HeapFold, SpaceFold]:
-    from emu.analysis.heap import HeapFold
-    from emu.analysis.space import SpaceFold
-    from emu.calls import RuleError
+def _trace_heap(machine: Machine, path: str, argv: list[bytes], options: HeapOptions) -> HeapTrace:
+    from emu.tracing import HeapTrace
 
-    fold, space = HeapFold(by_stack=options.stack > 0), SpaceFold()
-    try:
-        return machine.trace_heap(options, fold, space), fold, space
-    except RuleError as wrong:
-        raise ConfigError(f"{path}: {wrong}") from None
-
-
-def _heap(tracer: HeapTracer, fold: HeapFold, space: SpaceFold, options: HeapOptions) -> Heap:
-    from emu.analysis.heapresult import Heap, facts_of
-    from emu.analysis.suppressions import DEFAULT
-
-    tracer.end()
-    usual = DEFAULT if options.default_suppressions else ()
-    return Heap(facts_of(tracer, space), fold, (*options.suppressions, *usual))
+    return HeapTrace(machine, path, argv, options)
 
 
 def _machine(config: RunConfig, streams: _Streams, probes: Probes) -> Machine:

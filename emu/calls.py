@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from emu.analysis.suppressions import Suppression
     from emu.trace.heap import HeapSink
 
 EVENT = struct.Struct("<6Q6I2H2BH")  # hp_event
@@ -58,8 +57,7 @@ class _HeapFields(NamedTuple):
     rules: tuple[AllocRule, ...] = ()
     stack: int = 0  # frames of each call stack, 64 at most; 0: the call site alone
     sinks: tuple[HeapSink, ...] = ()  # are given the whole stream
-    suppressions: tuple[Suppression, ...] = ()  # findings to let pass, beside those of every C library's start
-    default_suppressions: bool = True
+    record: str = ""  # the folder that keeps the run's heap; "": none
 
 
 class HeapOptions(_HeapFields):
@@ -135,6 +133,9 @@ class CallHooks(Protocol):
     def mute(self) -> None:
         """From here on nobody takes the events."""
 
+    def live(self) -> tuple[int, int]:
+        """Bytes and blocks that the program has now."""
+
     def drain(self) -> None:
         """Hand over the events that are waiting."""
 
@@ -144,8 +145,8 @@ class CallHooks(Protocol):
     def sites(self) -> list[int]:
         """Return addresses by number; 0 is none."""
 
-    def stacks(self) -> list[tuple[int, ...]]:
-        """Call stacks by number, each the return addresses from the call site outwards; 0 is none."""
+    def stacks(self, first: int = 0) -> list[tuple[int, ...]]:
+        """Call stacks by number, each the return addresses from the call site outwards; 0 is none. From `first` on."""
 
     def totals(self) -> Totals | None:
         """What the events add up to, where that was counted along the way; None: the events must be folded."""

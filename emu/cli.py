@@ -19,6 +19,7 @@ from emu.commands import Refusal
 VERSION = "0.1.0"
 COMMANDS = {
     "run": "run a static x86-64 Linux program, and trace it",
+    "summary": "what a recorded run (run --heap --record) did with its heap",
     "syscalls": "list every x86-64 syscall: implemented, partly, or not",
     "info": "what an ELF file is: segments, symbols, libc, allocator functions",
     "disasm": "disassemble a program, or one function of it",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from emu.config import RunConfig
 from emu.cpu.engine import UnicornCpu
@@ -24,7 +24,7 @@ from kernel.probes import Probes
 
 if TYPE_CHECKING:
     from emu.calls import HeapOptions
-    from emu.trace.heap import HeapTotals, HeapTracer
+    from emu.trace.heap import HeapSink, HeapTotals, HeapTracer
     from emu.trace.space import Range, SpaceSink
     from kernel.fs.vfs import Streams
     from kernel.mm.mm import Mm
@@ -43,12 +43,24 @@ class Stopped(Enum):
     UNREAD = "nobody reads the trace any more"
 
 
+class Sampler(Protocol):
+    """Whoever looks at the machine now and then."""
+
+    @property
+    def next(self) -> int:
+        """Before the block that goes past so many instructions; each time LONGEST_BLOCK more at least."""
+
+    def sample(self, instructions: int, rss: int, /) -> None:
+        """Now; `rss` in bytes."""
+
+
 class Machine:
     """One simulated machine. `boot` puts a program in it, `run` takes it to its end; its memory can be looked at until
     `close`, which must come before the next Machine of the process runs."""
 
     def __init__(self, config: RunConfig, streams: Streams, probes: Probes) -> None:
         self.config = config
+        self.sampler: Sampler | None = None
         self.ram = _take_ram(config.memory)
         self.cpu = UnicornCpu(self.ram, native=config.native)
         self.kernel = Kernel(config.kernel(), self.cpu, self.ram, probes, streams)
@@ -60,7 +72,9 @@ class Machine:
         name = os.fsencode(guest_path(program, self.config))
         self.kernel.boot(content, name, argv, self.config.environ, os.fsencode(self.config.argv0 or program))
 
-    def trace_heap(self, options: HeapOptions, fold: HeapTotals, space: SpaceSink) -> HeapTracer:
+    def trace_heap(
+        self, options: HeapOptions, fold: HeapTotals, *spaces: SpaceSink, record: HeapSink | None = None
+    ) -> HeapTracer:
         """Trace the allocator functions of the program just booted, until it ends or calls execve. Raises RuleError."""
         from emu.elf import Elf
         from emu.trace.alloc_rules import probes_of
@@ -76,7 +90,8 @@ class Machine:
             lambda va: describe(mm, va), self.cpu.trace_calls, self.kernel.system.probes, lambda: self.cpu.insns,
             lambda: _ranges(mm), lambda start, end: resident(mm, start, end),
         )  # fmt: skip
-        return HeapTracer(fold, space, options.sinks, probes_of(elf, bias, options.rules), guest, options.stack)
+        probes = probes_of(elf, bias, options.rules)
+        return HeapTracer(fold, spaces, options.sinks, probes, guest, options.stack, record)
 
     def run(self, interrupts: Interrupts, unread: Callable[[], bool] | None = None) -> Stopped:
         """The trap loop. What the guest does to itself is its end; what we do to it is in the value.
@@ -87,7 +102,8 @@ class Machine:
         while kernel.running:
             until = kernel.until
             at_limit = limit is not None and (until is None or limit <= until)
-            trap = cpu.run(kernel, limit if at_limit else until)
+            look = None if self.sampler is None else self.sampler.next
+            trap = cpu.run(kernel, limit if at_limit else until, look)
             if at_limit and trap.kind is TrapKind.DEADLINE:
                 return Stopped.INSTRUCTIONS
             if interrupts.hard:
@@ -98,6 +114,8 @@ class Machine:
                 return Stopped.TIMEOUT
             interrupts.forward()
             kernel.handle(trap)
+            if self.sampler is not None and cpu.ahead > self.sampler.next:
+                self.sampler.sample(cpu.insns, kernel.current.mm.rss * PAGE)
         return Stopped.DEADLOCK if kernel.outcome is KernelOutcome.DEADLOCK else Stopped.EXITED
 
     def counters(self) -> Counters:

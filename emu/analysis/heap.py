@@ -161,6 +161,25 @@ class HeapFold:
         for key, calls in dear[dear[:, 0] != 0].tolist():
             self._big.setdefault((key >> 40 & 1, key >> 32 & 255), {})[key & 0xFFFF_FFFF] = calls
 
+    def totals(self) -> Totals:
+        """What `take` takes."""
+        import numpy as np
+
+        head = [self.events, self.inner, self.failed, self.unreturned, self.misused, self.overlaps, self.allocated]
+        head += [self.freed, self.live, self.live_blocks, *self.peak, *self.faults, *self.syscalls]
+        counts = np.zeros(16, np.int64)
+        counts[1 : len(self.calls)] = self.calls[1:]  # 0 is no kind
+        dear = [
+            (cost | number << 32 | group << 40 | 1 << 63, calls)
+            for (group, number), counted in self._big.items()
+            for cost, calls in counted.items()
+        ]
+        return Totals(
+            np.concatenate((np.array(head, np.int64), counts, self.sizes, self._costs.ravel())).tobytes(),
+            np.stack((self._site_calls, self._site_bytes), axis=1).tobytes(),
+            np.array(dear, np.uint64).tobytes(),
+        )
+
     def cost(self, group: str, number: int | None = None) -> Cost | None:
         """Over all sizes, or of one class; None: no call."""
         import numpy as np

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emu.calls import FREED_TWICE, MISMATCHED, NO_BLOCK, WRONG_SIZE
-from emu.uprobes import KINDS as CALLS
+from emu.uprobes import KINDS
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from emu.symbols import Symbols
     from emu.trace.heap import Caught
-
-KINDS = ("double-free", "realloc-of-freed", "invalid-free", "mismatched-free", "wrong-size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +27,7 @@ class Happening:
 
 @dataclass(frozen=True, slots=True)
 class Misuse:
-    """One misuse. `kind` is one of KINDS."""
+    """One misuse. `kind`: double-free, realloc-of-freed, invalid-free, mismatched-free or wrong-size."""
 
     kind: str
     text: str  # one line
@@ -45,16 +42,11 @@ class Misuse:
         return f"<Misuse: {self.kind}: {self.text}, at {', '.join(self.at.calls)}>"
 
 
-def place_of(symbols: Symbols) -> Callable[[int], str]:
-    """In words: the call that returns to an address."""
-    return lambda ret: str(symbols.place(ret - 1)._replace(va=ret))
-
-
 class Places:
     """Return addresses in words, and the call sites and stacks of a finished trace."""
 
     def __init__(self, place: Callable[[int], str], sites: Sequence[int], stacks: Sequence[tuple[int, ...]]) -> None:
-        self.call = functools.cache(place)
+        self.call = functools.cache(place)  # in words: the call that returns to an address
         self.sites, self.stacks = sites, stacks
 
     def stack(self, number: int, site: int) -> tuple[str, ...]:
@@ -94,7 +86,7 @@ def _words(caught: Caught, name: str, functions: Sequence[str]) -> tuple[str, st
     """(kind, one line)."""
     event, block = caught.event, caught.block
     pointer, flags = int(event["pointer"]), int(event["flags"])
-    call, resizes = f"{name}({pointer:#x})", CALLS[int(event["kind"])] == "realloc"
+    call, resizes = f"{name}({pointer:#x})", KINDS[int(event["kind"])] == "realloc"
     if flags & NO_BLOCK:
         return "invalid-free", f"{call}: {_lies(pointer, caught)}"
     assert block is not None

@@ -102,7 +102,7 @@ class Space:
     live: int  # asked for by the program, in blocks that lie there
     freed: int  # in blocks that were freed, and not handed out again
     own: int  # its headers, its rounding, and what it never handed out
-    resident: int  # of `held`, in RAM
+    resident: int | None  # of `held`, in RAM; None: nobody looked
     elsewhere: int  # live bytes in memory that was mapped outside of its functions: constructors, static pools, arenas
     peak: Held
     history: tuple[Held, ...]
@@ -154,10 +154,10 @@ def _spans(blocks: Blocks) -> NDArray[np.int64]:
     return np.stack((start, start + blocks["size"].astype(np.int64)), axis=1)
 
 
-def space_of(fold: SpaceFold, blocks: Blocks, resident: Callable[[int, int], int]) -> Space:
-    """The sums as of now; `resident` counts the bytes of [start, end) that are in RAM."""
+def space_of(fold: SpaceFold, blocks: Blocks, resident: Callable[[int, int], int] | None) -> Space:
+    """The sums as of now; `resident` counts the bytes of [start, end) that are in RAM, where somebody can."""
     live, freed, elsewhere = Map(fold.ranges, blocks).sums()
     ranges = tuple(each for each in fold.ranges if each.kind & ~FILE == HELD)
-    in_ram = sum(resident(each.start, each.end) for each in ranges)
+    in_ram = None if resident is None else sum(resident(each.start, each.end) for each in ranges)
     own = fold.held - live - freed
     return Space(fold.held, ranges, live, freed, own, in_ram, elsewhere, fold.peak, tuple(fold.history))

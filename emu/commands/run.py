@@ -272,7 +272,7 @@ def _report(options: argparse.Namespace, outcome: Outcome, target: TextIO, wall:
         from emu.report import stats
 
         say(stats.render(done.counters, wall))
-    run_heap.report(done, bool(options.why))
+    run_heap.report(done)
     sys.stderr.flush()
 
 
@@ -299,7 +299,7 @@ def _endings(options: argparse.Namespace, done: Run) -> Iterator[str]:
         yield "interrupted twice: ended without asking the guest"
     for failure in done.failures:
         if not isinstance(failure.error, BrokenPipeError):
-            where = options.output or "standard error"
+            where = failure.error.filename or options.output or "standard error"
             yield f"the trace is incomplete: {where}: {failure.error.strerror or failure.error}"
 
 

@@ -65,6 +65,7 @@ class UnicornCpu(ThreadState):
         self._native: NativeBlocks | None = None
         self._install(ram, native)
         slice_insns = SLICES[self._native is not None] if slice_insns is None else slice_insns
+        self.ahead = 0
         self._slice_insns = max(slice_insns, LONGEST_BLOCK)  # so that each slice gets somewhere
         self._start()
 
@@ -105,13 +106,19 @@ class UnicornCpu(ThreadState):
 
     # --- running ----------------------------------------------------------------------------------------------------
 
-    def run(self, traps: Traps, until: int | None = None) -> Trap:
-        """Run until a Trap; see `kernel.cpu.Cpu`. What a method of `traps` raises comes out of here, CPU stopped."""
+    def run(self, traps: Traps, until: int | None = None, look: int | None = None) -> Trap:
+        """Run until a Trap; see `kernel.cpu.Cpu`. What a method of `traps` raises comes out of here, CPU stopped.
+
+        There is a SLICE before the block that goes past `look` instructions, which costs less than to stop within it;
+        `ahead` is where the block that a SLICE came out before ends."""
         if self._emulator.borrower is not self:
             raise RuntimeError("this CPU was superseded by a newer UnicornCpu of the same process")
         self._traps = traps
         goal = FOREVER if until is None else until
         slice_end = self._blocks.total + self._slice_insns
+        if look is not None:
+            slice_end = min(slice_end, look)
+        self.ahead = 0
         while True:
             self._refresh()
             if self._blocks.total >= goal:
@@ -151,6 +158,7 @@ class UnicornCpu(ThreadState):
             if self._blocks.total >= self._flush_at:  # the TLB grows and shrinks only when it is flushed
                 self._flush_at = self._blocks.total + FLUSH_EVERY
                 self.flush_tlb()
+            self.ahead = self._blocks.total + len(starts)
             return _SLICE
         return self._run_up_to(address, code, starts, left, _DEADLINE)
 

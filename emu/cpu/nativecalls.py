@@ -70,6 +70,11 @@ class NativeCalls:
     def inside(self) -> bool:
         return bool(self._lib.hp_inside())
 
+    def live(self) -> tuple[int, int]:
+        self._lib.hp_settle()
+        live, blocks = (ctypes.c_int64 * 10).from_address(self._state.totals)[8:10]
+        return live, blocks
+
     def drain(self) -> None:
         self._lib.hp_settle()
         state = self._state
@@ -85,13 +90,13 @@ class NativeCalls:
     def sites(self) -> list[int]:
         return self._state.sites[: self._state.sites_used]  # type: ignore[no-any-return]
 
-    def stacks(self) -> list[tuple[int, ...]]:
+    def stacks(self, first: int = 0) -> list[tuple[int, ...]]:
         state = self._state
         pcs = [state.rules[number].pc for number in range(state.rules_used)]
         found: list[tuple[int, ...]] = []
-        for key in state.stacks[: state.stacks_used]:
-            first, length = key >> 8, key & 255
-            found.append(tuple(pcs[number] for number in state.frames[first : first + length]) if length else ())
+        for key in state.stacks[first : state.stacks_used]:
+            start, length = key >> 8, key & 255
+            found.append(tuple(pcs[number] for number in state.frames[start : start + length]) if length else ())
         return found
 
     def totals(self) -> Totals | None:

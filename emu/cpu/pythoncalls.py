@@ -121,7 +121,7 @@ class PythonCalls:
         self._tid = self._cr3 = 0
         self._counters: memoryview | None = None
         self._ring = bytearray()
-        self._drained = 0
+        self._drained = self._live = self._live_blocks = 0
         self._muted = self.stopped = False
         self.lost = 0
         blocks.watched.clear()
@@ -150,6 +150,9 @@ class PythonCalls:
         self.drain()
         self._muted = True
 
+    def live(self) -> tuple[int, int]:
+        return self._live, self._live_blocks
+
     def drain(self) -> None:
         ring, self._ring = self._ring, bytearray()
         if ring:
@@ -167,8 +170,8 @@ class PythonCalls:
     def sites(self) -> list[int]:
         return [0, *self._site_numbers]
 
-    def stacks(self) -> list[tuple[int, ...]]:
-        return list(self._stack_numbers)
+    def stacks(self, first: int = 0) -> list[tuple[int, ...]]:
+        return list(self._stack_numbers)[first:]
 
     def totals(self) -> Totals | None:
         return None
@@ -197,6 +200,10 @@ class PythonCalls:
         return self._counters[MIN_FLT] + self._counters[MAJ_FLT] if self._counters is not None else 0
 
     def _append(self, event: Event) -> None:
+        if not event.flags & INNER:
+            made = event.function.verb in (ALLOCATE, RESIZE) and event.result != 0
+            self._live += event.size * made - event.freed
+            self._live_blocks += made - (event.born != 0)
         self._ring += event.packed()
         if len(self._ring) >= self._capacity * EVENT.size:
             self.drain()

@@ -11,17 +11,18 @@ if TYPE_CHECKING:
     from emu.analysis.heap import Cost
     from emu.analysis.heapresult import Heap, Leak, Site
     from emu.analysis.space import Space
-    from emu.analysis.suppressions import Suppressed
+    from emu.analysis.timeline import Timeline
 
 SHOWN = 10  # leaks and sites
+ROWS = 12  # moments
 
 
-def render(heap: Heap, why: bool = False) -> str:
-    """Several lines, ending in a newline. `why` says which suppression let how much pass, and which let nothing."""
-    return "".join(f"{line}\n" for line in _lines(heap, why))
+def render(heap: Heap) -> str:
+    """Several lines, ending in a newline."""
+    return "".join(f"{line}\n" for line in _lines(heap))
 
 
-def _lines(heap: Heap, why: bool) -> Iterator[str]:
+def _lines(heap: Heap) -> Iterator[str]:
     if not heap.functions:
         yield "=== heap: no allocator function was found; name them by --alloc"
         return
@@ -33,8 +34,8 @@ def _lines(heap: Heap, why: bool) -> Iterator[str]:
     if heap.misuse_count > len(heap.misuse):
         yield f"… and {heap.misuse_count - len(heap.misuse):,} more misuses"
     yield from _leaks(heap.leaks)
-    yield from _suppressed(heap.suppressed, why)
     yield from _sites(heap.sites)
+    yield from _over_time(heap.timeline)
     yield from _costs(heap)
 
 
@@ -42,7 +43,9 @@ def _totals(heap: Heap) -> Iterator[tuple[str, str]]:
     yield "allocations", f"{heap.allocations:,} of {heap.allocated_bytes:,} bytes" + _more(heap.failed, "failed")
     yield "frees", f"{heap.frees:,}" + _more(heap.inner, "calls inside the allocator itself")
     when = f" at instruction {heap.peak.instructions:,}" if heap.peak.bytes else ""
-    yield "peak live", f"{heap.peak.bytes:,} bytes in {heap.peak.blocks:,} blocks{when}"
+    near = heap.timeline.near(heap.peak.instructions) if heap.peak.bytes else None
+    rss = f"; RSS about {near.rss:,} then" if near else ""
+    yield "peak live", f"{heap.peak.bytes:,} bytes in {heap.peak.blocks:,} blocks{when}{rss}"
     yield "live at the end", f"{heap.live_bytes:,} bytes in {heap.live_blocks:,} blocks"
     yield "held", _held(heap.space)
     yield "page faults", f"{heap.faults['malloc']:,} in allocations, {heap.faults['free']:,} in frees"
@@ -61,7 +64,8 @@ def _held(space: Space) -> str:
     ranges = f"{len(space.ranges):,} range{'s' * (len(space.ranges) != 1)}"
     parts = f"{space.live:,} live, {space.freed:,} freed, {space.own:,} its own or never handed out"
     most = f"; at most {space.peak.bytes:,}" if space.peak.bytes != space.held else ""
-    return f"{space.held:,} bytes in {ranges}: {parts}; {space.resident:,} resident{most}{_elsewhere(space)}"
+    resident = "" if space.resident is None else f"; {space.resident:,} resident"
+    return f"{space.held:,} bytes in {ranges}: {parts}{resident}{most}{_elsewhere(space)}"
 
 
 def _elsewhere(space: Space) -> str:
@@ -95,24 +99,6 @@ def _leaks(leaks: Sequence[Leak]) -> Iterator[str]:
         yield f"  … and {len(leaks) - SHOWN:,} more places"
 
 
-def _suppressed(suppressed: Sequence[Suppressed], why: bool) -> Iterator[str]:
-    used = [each for each in suppressed if each.used]
-    unused = [each for each in suppressed if not each.used and each.rule.where]
-    if used:
-        yield ""
-        yield f"suppressed: {_passed(used)}"
-    if why and (used or unused):
-        yield from (f"  {each.rule}: {_passed([each])}" for each in used)
-        yield from (f"  {each.rule}: nothing; is it still needed?" for each in unused)
-
-
-def _passed(suppressed: Sequence[Suppressed]) -> str:
-    blocks, size = sum(each.blocks for each in suppressed), sum(each.bytes for each in suppressed)
-    misuses = sum(each.misuses for each in suppressed)
-    leaked = f"{size:,} bytes in {blocks:,} blocks never freed"
-    return ", ".join([leaked] * bool(blocks) + [f"{misuses:,} misuses"] * bool(misuses))
-
-
 def _sites(sites: Sequence[Site]) -> Iterator[str]:
     if not sites:
         return
@@ -125,6 +111,26 @@ def _sites(sites: Sequence[Site]) -> Iterator[str]:
         yield f"  … and {len(sites) - SHOWN:,} more places"
 
 
+def _over_time(timeline: Timeline) -> Iterator[str]:
+    """Live bytes against what is held and what is in RAM."""
+    samples = timeline.rows(ROWS)
+    if len(samples) < 4:
+        return
+    rows: list[Sequence[str]] = [("instruction", "live", "blocks", "held", "of it not live", "RSS")]
+    for sample in samples:
+        share = f"{sample.unused:,} ({100 * sample.unused // sample.held:2} %)" if sample.held else "–"
+        rows.append((*(f"{value:,}" for value in sample[:4]), share, f"{sample.rss:,}"))
+    yield ""
+    yield "over time, in bytes"
+    yield from _table(rows)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        yield "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+
+
 def _costs(heap: Heap) -> Iterator[str]:
     """Sizes, and instructions by size class."""
     rows = [(row.name, f"{row.allocations:,}", *_cost(row.malloc), *_cost(row.free)) for row in heap.classes()]
@@ -132,11 +138,9 @@ def _costs(heap: Heap) -> Iterator[str]:
         return
     rows.append(("all", f"{heap.allocations:,}", *_cost(heap.cost("malloc")), *_cost(heap.cost("free"))))
     head = ("size", "count", "malloc p50", "p99", "max", "free p50", "p99", "max")
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     yield ""
     yield "sizes asked for, and instructions of each call"
-    for row in (head, *rows):
-        yield "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+    yield from _table((head, *rows))
 
 
 def _cost(cost: Cost | None) -> tuple[str, str, str]:

@@ -5,6 +5,7 @@ EVENT and BLOCK are the formats of emu/calls.py, which the hooks write, as numpy
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -77,6 +78,8 @@ class HeapTotals(HeapSink, Protocol):
 
     def take(self, totals: Totals, /) -> None: ...
 
+    def totals(self) -> Totals: ...
+
 
 class Caught(NamedTuple):
     """A misuse as it happened: the call (EVENT), the block that it names (BLOCK or None), the one that its pointer lies
@@ -111,31 +114,36 @@ class HeapTracer:
     """Traces the functions of one program while it runs: `begin` before its first instruction, `end` after its last."""
 
     def __init__(
-        self, fold: HeapTotals, space: SpaceSink, sinks: Sequence[HeapSink], probes: Sequence[uprobes.Uprobe],
-        guest: Guest, depth: int,
+        self, fold: HeapTotals, spaces: Sequence[SpaceSink], sinks: Sequence[HeapSink],
+        probes: Sequence[uprobes.Uprobe], guest: Guest, depth: int, record: HeapSink | None = None,
     ) -> None:  # fmt: skip
-        """`sinks` are given the stream; `fold` is too, unless the hooks add up by themselves."""
+        """`sinks` are given the stream; `fold` is too, unless the hooks add up by themselves. `spaces` are told of the
+        mappings. `record` is given each event at once, from the ring."""
         import numpy as np
 
         self._guest, self.functions = guest, probes
+        self.names = tuple(probe.name for probe in probes)
         self._event, self._block = np.dtype(list(EVENT)), np.dtype(list(BLOCK))
         self._gathered = np.empty(GATHERED, self._event)
         self._used = 0
+        self._record = record
         self.caught: list[Caught] = []
         self.misuses = 0
         self.symbols = Symbols(guest.elf, guest.bias)
+        self.place = functools.cache(lambda ret: str(self.symbols.place(ret - 1)._replace(va=ret)))
         self._unwinder = Unwinder(self.symbols, guest.peek)
         listener = Listener(self._events, self._misuse, FrameRules(self._unwinder))
         self.calls = calls = guest.hook(listener, depth)
+        self._adds = fold
         self._fold = fold if calls.totals() is not None else None
         self._sinks = sinks if self._fold is not None else (fold, *sinks)
-        if not self._sinks:
+        if record is None and not self._sinks:
             calls.mute()
         calls.look_at(guest.cr3, guest.counters)
         calls.switch(guest.tid)
         for probe in probes:
             calls.add(probe.va, probe.function)
-        self._space = SpaceTracer(guest.probes, guest.cr3, guest.now, guest.ranges(), calls, (space,))
+        self._space = SpaceTracer(guest.probes, guest.cr3, guest.now, guest.ranges(), calls, spaces)
         self.resident = guest.resident
 
     def end(self) -> None:
@@ -146,6 +154,10 @@ class HeapTracer:
         totals = self.calls.totals()
         if self._fold is not None and totals is not None:
             self._fold.take(totals)
+
+    def totals(self) -> Totals:
+        """What the events up to now add up to; those that the fold was not given yet, if it adds up, are left out."""
+        return self.calls.totals() or self._adds.totals()
 
     def blocks(self) -> Events:
         """BLOCKs in the order of their making; dead ones too, where nothing took their address since."""
@@ -160,6 +172,10 @@ class HeapTracer:
         import numpy as np
 
         batch = np.frombuffer(raw, self._event)
+        if self._record is not None:
+            self._record.batch(batch)
+        if not self._sinks:
+            return
         if self._used + len(batch) > GATHERED:
             self._flush()
         if len(batch) > GATHERED:

@@ -21,7 +21,7 @@ class Sink(Protocol):
 class Failure(NamedTuple):
     """A sink that could not write."""
 
-    sink: Sink
+    sink: object
     error: OSError
 
 

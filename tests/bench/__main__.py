@@ -8,6 +8,7 @@ Ratios compare columns of one row, never of two runs.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import statistics
@@ -175,7 +176,31 @@ def rows(tools: Tools, scale: int) -> list[Row]:
         hello_world(),
         *many_mappings(tools, 60_000 // scale, 10_000 // scale),
         Row("a tenth of churn-small, Python hooks", {"heapscope": twin}),
+        recorded(tools, small),
     ]
+
+
+def recorded(tools: Tools, rounds: str) -> Row:
+    """`run --heap --record` in the column of ours, `summary` in the one of the traced run."""
+    folder = tools.scratch / "record"
+    elf = str(toolchain.build("bench/churn_small"))
+    commands = {
+        "heapscope": [*OURS, "-q", "--heap", "--record", str(folder), elf, rounds],
+        "traced": [*OURS[:-1], "summary", str(folder)],
+    }
+
+    def measured(command: list[str]) -> Cost:
+        if "--record" in command:
+            shutil.rmtree(folder, ignore_errors=True)
+        return run(command)
+
+    def verdict(costs: dict[str, float]) -> str:
+        events = json.loads((folder / "meta.json").read_text())["end"]["events"]
+        each = sum(file.stat().st_size for file in folder.iterdir()) / events
+        size = f"{each:.1f} bytes an event (at most 16: {'met' if each <= 16 else 'MISSED'})"
+        return f"summary: {target(costs['traced'] / costs['heapscope'], 0.2, 'the run')}; {size}"
+
+    return Row("churn-small, --heap --record; summary", commands, verdict, run=measured)
 
 
 def mmap_loop(tools: Tools, loops: int) -> Row:
@@ -274,9 +299,10 @@ def main(arguments: list[str]) -> int:
             print(f"bench: {failed}", file=sys.stderr)
             return 1
         log("")
+        text = render(table)
     less = f"; a {scale}th of the work" if scale > 1 else ""
     print(f"CPU seconds (user + system), median of {rounds}; {os.cpu_count()} CPUs{less}")
-    print(render(table))
+    print(text)
     return 0
 
 

@@ -90,4 +90,5 @@ def test_a_block_lies_in_what_the_allocator_holds(kind: str, native: bool) -> No
     assert space.live >= 1 << 20
     assert space.held == space.live + space.freed + space.own == sum(end - start for start, end, _ in space.ranges)
     assert space.peak.bytes >= 1 << 20
+    assert space.resident is not None
     assert 4096 * 256 <= space.resident <= space.held
