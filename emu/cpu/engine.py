@@ -65,7 +65,6 @@ class UnicornCpu(ThreadState):
         self._native: NativeBlocks | None = None
         self._install(ram, native)
         slice_insns = SLICES[self._native is not None] if slice_insns is None else slice_insns
-        self.ahead = 0
         self._slice_insns = max(slice_insns, LONGEST_BLOCK)  # so that each slice gets somewhere
         self._start()
 
@@ -108,16 +107,12 @@ class UnicornCpu(ThreadState):
 
     def run(self, traps: Traps, until: int | None = None, look: int | None = None) -> Trap:
         """Run until a Trap; see `kernel.cpu.Cpu`. What a method of `traps` raises comes out of here, CPU stopped.
-
-        There is a SLICE before the block that goes past `look` instructions, which costs less than to stop within it;
-        `ahead` is where the block that a SLICE came out before ends."""
+        A SLICE comes before the block that goes past `look` instructions, too; `ahead` is where the next one ends."""
         if self._emulator.borrower is not self:
             raise RuntimeError("this CPU was superseded by a newer UnicornCpu of the same process")
         self._traps = traps
         goal = FOREVER if until is None else until
-        slice_end = self._blocks.total + self._slice_insns
-        if look is not None:
-            slice_end = min(slice_end, look)
+        slice_end = min(self._blocks.total + self._slice_insns, FOREVER if look is None else look)
         self.ahead = 0
         while True:
             self._refresh()
@@ -150,8 +145,7 @@ class UnicornCpu(ThreadState):
         """Before a block that would go past a limit: the slice's, or the goal, which lies in this block."""
         left = goal - self._blocks.total
         code = self._read_code(address, size)
-        starts = decode.starts(code)
-        absent = decode.first_absent(code)
+        starts, absent = decode.starts(code), decode.first_absent(code)
         if absent is not None and absent[0] < left:
             return self._run_up_to(address, code, starts, absent[0], Trap(TrapKind.EXCEPTION, absent[1]))
         if left >= len(starts):
@@ -194,13 +188,9 @@ class UnicornCpu(ThreadState):
             return trap
         rip = self._rip.read()[0]
         room = trap.va - rip
-        if trap.va % 4096 or not 0 < room < 8192:
+        if trap.va % 4096 or not 0 < room < 8192 or len(code := self._read_code(rip, room)) < room:
             return trap
-        code = self._read_code(rip, room)
-        starts = decode.starts(code)
-        if len(code) < room:
-            return trap
-        absent = decode.first_absent(code)
+        starts, absent = decode.starts(code), decode.first_absent(code)
         if absent is not None:
             then = Trap(TrapKind.EXCEPTION, absent[1])
             return self._run_up_to(rip, code, starts, absent[0], then) or then
