@@ -88,7 +88,7 @@ class Machine:
         guest = Guest(
             elf, bias, task.tid, mm.cr3, mm.counters, _peek(mm), self.cpu.read_regs,
             lambda va: describe(mm, va), self.cpu.trace_calls, self.kernel.system.probes, lambda: self.cpu.insns,
-            lambda: _ranges(mm), lambda start, end: resident(mm, start, end),
+            lambda: _ranges(mm), lambda start, end: resident(mm, start, end), lambda: task.mm not in (mm, None),
         )  # fmt: skip
         probes = probes_of(elf, bias, options.rules)
         return HeapTracer(fold, spaces, options.sinks, probes, guest, options.stack, record)

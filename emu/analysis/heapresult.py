@@ -61,6 +61,7 @@ class HeapFacts(NamedTuple):
     space: Space
     map: Map  # what each byte of the address space is
     timeline: Timeline
+    ended_early: str = ""  # why the rest of the run was not traced
 
 
 def facts_of(tracer: HeapTracer, space: SpaceFold, timeline: Timeline) -> HeapFacts:
@@ -70,7 +71,7 @@ def facts_of(tracer: HeapTracer, space: SpaceFold, timeline: Timeline) -> HeapFa
     found = misuses(tracer.caught, tracer.names, places)
     return HeapFacts(
         tracer.names, tracer.symbols.bias, places, found, tracer.misuses, calls.lost, blocks,
-        space_of(space, blocks, tracer.resident), Map(space.ranges, blocks), timeline,
+        space_of(space, blocks, tracer.resident), Map(space.ranges, blocks), timeline, tracer.ended_early,
     )  # fmt: skip
 
 
@@ -85,6 +86,7 @@ class Heap:
         self.peak: Peak = fold.peak
         self.faults = dict(zip(("malloc", "free"), fold.faults, strict=True))
         self.syscalls = dict(zip(("malloc", "free"), fold.syscalls, strict=True))
+        self.ended_early = facts.ended_early
         self.lost, self.unreturned, self.overlaps = facts.lost, fold.unreturned, fold.overlaps
         self.misuse, self.misuse_count = facts.misuse, facts.misuse_count
         places = facts.places

@@ -6,13 +6,16 @@ import ctypes
 from typing import TYPE_CHECKING
 
 from emu import native
-from emu.calls import BLOCK, EVENT, TOTALS, Function, Listener, Totals
+from emu.calls import ALL, BLOCK, EVENT, TOTALS, Function, Listener, Totals
 from emu.cpu import registerfile
 from emu.native import calls
 
 if TYPE_CHECKING:
     from emu.cpu.emulator import Emulator
     from emu.cpu.nativehooks import NativeBlocks
+
+
+MOST = ALL  # bytes that one table may take
 
 
 class NativeCalls:
@@ -30,6 +33,7 @@ class NativeCalls:
         self._ring = bytearray(capacity * EVENT.size)
         view = memoryview(self._ring)
         state.ring, state.capacity, state.stack_depth = native.address_of(view), capacity, stack_depth
+        state.most = MOST
         self._counters: memoryview | None = None
         self._callbacks = calls.OnFull(self._on_full), calls.OnMisuse(self._on_misuse), calls.OnPc(self._on_pc)
         state.on_full, state.on_misuse, state.on_pc = self._callbacks

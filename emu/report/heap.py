@@ -55,6 +55,8 @@ def _totals(heap: Heap) -> Iterator[tuple[str, str]]:
         yield "overlaps", f"{heap.overlaps:,} blocks were handed out while they were live"
     if heap.unreturned or heap.lost:
         yield "not returned", f"{heap.unreturned:,}" + _more(heap.lost, "not traced")
+    if heap.ended_early:
+        yield "not traced", f"the rest of the run: {heap.ended_early}"
 
 
 def _held(space: Space) -> str:

@@ -108,6 +108,7 @@ class Guest(NamedTuple):
     now: Callable[[], int]  # instructions retired
     ranges: Callable[[], list[Range]]  # what is mapped
     resident: Callable[[int, int], int]  # bytes of [start, end) that are in RAM
+    replaced: Callable[[], bool]  # has execve put another program in its place?
 
 
 class HeapTracer:
@@ -158,6 +159,13 @@ class HeapTracer:
     def totals(self) -> Totals:
         """What the events up to now add up to; those that the fold was not given yet, if it adds up, are left out."""
         return self.calls.totals() or self._adds.totals()
+
+    @property
+    def ended_early(self) -> str:
+        """Why the rest of the run was not traced; empty: it was."""
+        if self.calls.stopped:
+            return "the host had no memory for what is known of the heap"
+        return "execve put another program in its place" if self._guest.replaced() else ""
 
     def blocks(self) -> Events:
         """BLOCKs in the order of their making; dead ones too, where nothing took their address since."""

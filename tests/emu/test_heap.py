@@ -10,9 +10,11 @@ from runs import elf
 
 import emu
 from emu.analysis.heapresult import Heap
-from emu.calls import ABANDONED, INNER, HeapOptions
+from emu.calls import ABANDONED, DEEPEST, INNER, UNFINISHED, AllocRule, HeapOptions
 from emu.elf import read_elf
+from emu.report.heap import render
 from emu.symbols import Symbols
+from emu.trace.alloc_rules import parse_rule
 from emu.trace.heap import EVENT
 
 KINDS = {"m": "malloc", "c": "calloc", "r": "realloc", "a": "memalign", "f": "free", "u": "usable",
@@ -183,3 +185,50 @@ def test_a_limit_in_the_middle_of_a_block_keeps_events_exact(native: bool) -> No
         emu.run(path, heap=HeapOptions(sinks=(kept,)), max_instructions=limit, native=native)
         assert len(kept.events) == (limit > first), limit
         assert all(int(event["entry"]) == first for event in kept.events)
+
+
+def pool_rules(*names: str) -> tuple[AllocRule, ...]:
+    return tuple(parse_rule(f"{name}=malloc:rdi") for name in names)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_calls_that_are_left_or_entered_oddly_are_told_as_far_as_they_are_true(native: bool) -> None:
+    """longjmp out of a function, a jump into the middle of one, and calls nested deeper than the shadow stack."""
+    kept = Kept()
+    rules = pool_rules("pool_take", "pool_throw", "pool_nest")
+    run = emu.run(elf("heap/unreturned"), heap=HeapOptions(rules, sinks=(kept,)), native=native, **LIMITS)
+    assert (run.returncode, run.stdout) == (0, b"done\n")
+    heap = run.heap
+    assert heap is not None
+    outer = kept.events[kept.events["flags"] & INNER == 0]
+    told = [(heap.functions[int(e["function"])], int(e["size"]), bool(e["flags"] & ABANDONED)) for e in outer]
+    calls = [call for call in told if not call[0].endswith("free")]
+    thrown = [("pool_throw", 100 + i, True) for i in range(3)]
+    assert calls[:6] == [("pool_take", 24, False), *thrown, ("pool_take", 40, False), ("malloc", 56, False)]
+    assert calls[6:8] == [("pool_nest", 99, False), ("pool_take", 72, False)]
+    assert heap.unreturned == 3
+    assert heap.lost == 100 + 1 - DEEPEST  # the malloc at the bottom is one more
+    assert not heap.misuse_count
+
+
+def test_a_host_without_memory_ends_the_trace_and_not_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    from emu.cpu import nativecalls
+
+    path = elf("heap/churn", "musl")
+    whole, events, heap = traced(path, ("20000",), native=True)
+    assert not heap.ended_early
+    for most in (1 << 14, 1 << 17):
+        monkeypatch.setattr(nativecalls, "MOST", most)
+        run, some, cut = traced(path, ("20000",), stack=4, native=True)
+        assert (run.returncode, run.stdout) == (0, whole.stdout)
+        assert cut.ended_early == "the host had no memory for what is known of the heap"
+        assert "the rest of the run" in render(cut)
+        assert len(some) < len(events)
+        ended = some[some["flags"] & UNFINISHED == 0]  # one may have been under way
+        assert ended["result"].tolist() == events["result"][: len(ended)].tolist()
+
+
+def test_execve_ends_the_trace_and_the_report_says_so() -> None:
+    run, _, heap = traced(elf("heap/replaced"))
+    assert run.returncode == 0
+    assert heap.ended_early == "execve put another program in its place"
