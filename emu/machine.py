@@ -39,8 +39,12 @@ class Stopped(Enum):
     TIMEOUT = "the time limit"
     INSTRUCTIONS = "the instruction limit"
     DEADLOCK = "everything sleeps, and nothing will wake it"
+    PANIC = "no memory is left, and nobody may be killed for it"
     HARD = "interrupted twice"
     UNREAD = "nobody reads the trace any more"
+
+
+STOPPED = {KernelOutcome.DEADLOCK: Stopped.DEADLOCK, KernelOutcome.PANIC: Stopped.PANIC}
 
 
 class Sampler(Protocol):
@@ -116,7 +120,7 @@ class Machine:
             kernel.handle(trap)
             if self.sampler is not None and cpu.ahead > self.sampler.next:
                 self.sampler.sample(cpu.insns, kernel.current.mm.rss * PAGE)
-        return Stopped.DEADLOCK if kernel.outcome is KernelOutcome.DEADLOCK else Stopped.EXITED
+        return STOPPED.get(kernel.outcome, Stopped.EXITED)
 
     def counters(self) -> Counters:
         """As of now; to be asked before `close`."""

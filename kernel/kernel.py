@@ -30,7 +30,7 @@ from kernel.syscalls.table import dispatch, started
 from kernel.task import delivery, exit, signal, timer, traps
 from kernel.task.elf import ExecError
 from kernel.task.exec import execve
-from kernel.task.oom import kill_message
+from kernel.task.oom import kill_message, panic_message
 from kernel.task.siginfo import SigInfo, kernel
 from kernel.task.system import System
 from kernel.task.task import Cred, ExitStatus, Process, Task
@@ -55,6 +55,7 @@ class Outcome(Enum):
     EXITED = "exited"  # exit_group: see exit_status.code
     KILLED = "killed"  # by a signal: see exit_status.sig and fatal
     DEADLOCK = "deadlock"  # every task sleeps and nothing will ever wake one: see why
+    PANIC = "panic"  # memory is gone, and nobody may be killed: see why
 
 
 class Kernel:
@@ -79,7 +80,7 @@ class Kernel:
         self.system = system = System(config, cpu, ram, frames, self.probes)
         system.vfs = Vfs(config, ram, frames, system.clock.realtime_ns, system.rng.bytes, streams or _silence())
         self.outcome = Outcome.RUNNING
-        self.why = ""  # of a DEADLOCK: who waits for what
+        self.why = ""  # of a DEADLOCK: who waits for what; of a PANIC: its text
         self.current = self._first_task()
         mount_procfs(system, lambda: self.current)
         self._nr: int | None = None  # the syscall that `current` is leaving the kernel from
@@ -159,7 +160,7 @@ class Kernel:
 
     @property
     def exit_status(self) -> ExitStatus | None:
-        """How the first process ended; None while it runs, or after a DEADLOCK."""
+        """How the first process ended; None while it runs, or after a DEADLOCK or a PANIC."""
         return self.current.process.exit_status
 
     @property
@@ -170,6 +171,8 @@ class Kernel:
     def handle(self, trap: Trap) -> bool:
         """Do what a Trap asks for; True while there is something left to run."""
         task = self.current
+        if not self.running:
+            return False  # it panicked while the CPU ran
         if task.mm.windows.table[TOLD]:
             settle(task.mm)
         kind = trap.kind
@@ -270,6 +273,12 @@ class Kernel:
 
     def _oom_kill(self, task: Task) -> None:
         """Linux's OOM killer has one candidate here."""
+        why = panic_message(task)
+        if why:
+            self.why = why
+            self.system.note(task.tid, why)
+            self.outcome = Outcome.PANIC
+            return
         self.system.note(task.tid, kill_message(task))
         signal.send(task.process, kernel(SIGKILL))
 

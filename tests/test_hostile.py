@@ -258,7 +258,7 @@ def test_random_syscalls_end_in_a_result_or_a_signal(seed: int) -> None:
         run = emu.run(
             elf("task/wild"), [str(each), "1500"], cwd="/tmp", trace="all", memory="64M", max_instructions=10**8
         )
-        assert run.exit_status in (0, 2) or run.signal or run.stopped is Stopped.DEADLOCK
+        assert run.exit_status in (0, 2) or run.signal or run.stopped in (Stopped.DEADLOCK, Stopped.PANIC)
 
 
 @pytest.mark.parametrize("seed", range(0, 400, 200))
@@ -288,6 +288,14 @@ def test_a_guest_that_takes_all_memory_is_killed_and_we_are_not() -> None:
     assert run.signal_name == "SIGKILL"
     assert any("memory" in note.lower() for note in run.notes)
     assert emu.run(elf("task/hello"), memory="64M").exit_status == 0  # and the next one has all of it again
+
+
+def test_a_machine_whose_memory_is_gone_and_whose_process_may_not_be_killed_panics() -> None:
+    for setting in ("oom_score_adj", "panic_on_oom"):
+        run = emu.run(elf("mm/exhaust"), [setting], memory="64M", uid=0)
+        assert run.stopped is Stopped.PANIC
+        assert run.returncode == 124
+        assert any("Kernel panic - not syncing: " in note for note in run.notes)
 
 
 def test_a_cap_of_memory_is_a_cap_of_the_hosts_memory() -> None:

@@ -9,6 +9,7 @@ from kernel.fs.dentry import full_name
 from kernel.mm.stats import VmaStats, mm_stats, table_pages, vm_flags, vma_stats
 from kernel.mm.vma import EXEC, HUGETLB, LOCKED, READ, WRITE
 from kernel.procfs.registry import pid_file
+from kernel.procfs.setting import number
 from kernel.rlimit import INFINITY, NAMES
 
 if TYPE_CHECKING:
@@ -244,19 +245,24 @@ def oom_score(task: Task) -> str:
 
 
 def _number(data: bytes) -> int:
-    try:
-        return int(data.split(b"\0")[0].strip() or b"x", 0)
-    except ValueError:
-        raise LinuxError(EINVAL, "not a number") from None
+    """The whole of the first 12 bytes that are written (PROC_NUMBUF, kstrtoint). Raises LinuxError(EINVAL)."""
+    text = data[:12].split(b"\0")[0].strip().removeprefix(b"+")
+    value, taken = number(text)
+    if taken < len(text):
+        raise LinuxError(EINVAL, "more than a number")
+    return value
 
 
 def _set_oom_score_adj(task: Task, data: bytes) -> None:
-    value = _number(data)
+    """oom_score_adj_write()."""
+    value, process = _number(data), task.process
     if not -1000 <= value <= 1000:
         raise LinuxError(EINVAL, "not in -1000…1000")
-    if value < task.process.oom_score_adj and not task.cred.privileged:
-        raise LinuxError(EACCES, "lowering oom_score_adj needs CAP_SYS_RESOURCE")
-    task.process.oom_score_adj = value
+    if value < process.oom_score_adj_min and not task.cred.privileged:
+        raise LinuxError(EACCES, f"an oom_score_adj below {process.oom_score_adj_min} needs CAP_SYS_RESOURCE")
+    process.oom_score_adj = value
+    if task.cred.privileged:
+        process.oom_score_adj_min = value
 
 
 @pid_file("oom_score_adj", 0o644, _set_oom_score_adj)

@@ -10,6 +10,18 @@ if TYPE_CHECKING:
     from kernel.task.task import Task
 
 
+OOM_SCORE_ADJ_MIN = -1000  # never killed
+
+
+def panic_message(task: Task) -> str:
+    """Why the machine does not live on, "" if somebody may be killed (out_of_memory)."""
+    if task.system.sysctl.get("vm.panic_on_oom"):
+        return "Kernel panic - not syncing: Out of memory: system-wide panic_on_oom is enabled"
+    if task.process.oom_score_adj == OOM_SCORE_ADJ_MIN:
+        return "Kernel panic - not syncing: System is deadlocked on memory"
+    return ""
+
+
 def kill_message(task: Task) -> str:
     """`Out of memory: Killed process 1000 (prog) total-vm:8kB, …`."""
     mm, process = task.mm, task.process

@@ -48,8 +48,8 @@ class Process:
 
     __slots__ = (
         "actions", "auxv", "children", "cred", "dumpable", "exe", "exit_status", "fatal", "itimers", "keep_caps",
-        "membarriers", "nice", "no_new_privs", "oom_score_adj", "parent", "pending", "personality", "pgid", "pid",
-        "rlimits", "sid", "start_ns", "subreaper", "tasks", "thp_disabled",
+        "membarriers", "nice", "no_new_privs", "oom_score_adj", "oom_score_adj_min", "parent", "pending", "personality",
+        "pgid", "pid", "rlimits", "sid", "start_ns", "subreaper", "tasks", "thp_disabled",
     )  # fmt: skip
 
     def __init__(self, pid: int, rlimits: Rlimits, cred: Cred, pending: Pending) -> None:
@@ -73,6 +73,7 @@ class Process:
         self.personality = 0
         self.nice = 0
         self.oom_score_adj = 0
+        self.oom_score_adj_min = 0  # the least that it may be given without CAP_SYS_RESOURCE
         self.membarriers = 0  # registrations, as MEMBARRIER_CMD_ bits
         self.start_ns = 0  # CLOCK_BOOTTIME when it was made
         self.itimers = [Itimer(), Itimer(), Itimer()]

@@ -140,12 +140,13 @@ def test_a_text_is_read_in_whole_records_of_at_most_a_page(guest: Files) -> None
 def test_files_that_take_writes(guest: Files) -> None:
     for name, text, result in (
         ("comm", b"renamed", 7), ("oom_score_adj", b"10", 2), ("oom_score_adj", b"x", -EINVAL),
-        ("oom_score_adj", b"2000", -EINVAL),        ("oom_score_adj", b"5", -EACCES), ("status", b"x", -EACCES),
+        ("oom_score_adj", b"2000", -EINVAL), ("oom_score_adj", b"5", 1), ("oom_score_adj", b"-5", -EACCES),
+        ("status", b"x", -EACCES),
     ):  # fmt: skip
         fd = guest.open(f"/proc/self/{name}", Open.WRONLY)
         assert (guest.write(fd, text) if fd >= 0 else fd) == result
     assert guest.slurp("/proc/self/comm") == b"renamed\n"
-    assert guest.slurp("/proc/self/oom_score_adj") == b"10\n"
+    assert guest.slurp("/proc/self/oom_score_adj") == b"5\n"
 
 
 def test_nothing_is_made_removed_or_changed_there() -> None:
