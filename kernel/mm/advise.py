@@ -10,6 +10,7 @@ from kernel.abi.limits import U64
 from kernel.abi.mman import Madv
 from kernel.cpu import Access
 from kernel.mm.fault import Fault, handle_mm_fault, prepare_anon_vma
+from kernel.mm.frames import ZERO_PAGE
 from kernel.mm.merge import modify
 from kernel.mm.mm import SWAP as SWAPPED
 from kernel.mm.pte import ANON, GUARD, HERE, PFN, SPECIAL, A, D, P, W
@@ -231,10 +232,19 @@ def pageout(mm: Mm, vma: Vma, start: int, end: int) -> None:
             elif owners == 2:  # the page cache is one
                 page = va + (k - i << 12)
                 zap_range(mm, vma, page, page + 4096)
-                if isinstance(vma.mappable, Evictable):
-                    vma.mappable.evict(vma.page_index(page), True)
+                if isinstance(vma.mappable, Evictable) and not vma.mappable.evict(vma.page_index(page), True):
+                    _drop_clean(mm, vma, page, entry)
     if gone:
         mm.tlb()
+
+
+def _drop_clean(mm: Mm, vma: Vma, va: int, entry: int) -> None:
+    """The page of shared memory that was under `entry` needs no swap if nobody has written it: it reads zero again."""
+    pfn = (entry & PFN) >> 12
+    drop = getattr(vma.mappable, "drop", None)
+    clean = not entry & D and mm.ram.bytes[pfn << 12 : pfn + 1 << 12] == ZERO_PAGE
+    if drop and vma.shmem and clean and mm.frames.refs[pfn] == 1:
+        drop(vma.page_index(va), vma.page_index(va) + 1)
 
 
 def _age(mm: Mm, start: int, end: int, old: Callable[[int], int]) -> None:

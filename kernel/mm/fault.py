@@ -17,7 +17,7 @@ from kernel.mm.mm import ANON as ANON_RSS
 from kernel.mm.mm import COW, FILE, MAJ_FLT, MIN_FLT, SHMEM, Mm
 from kernel.mm.mm import SWAP as SWAPPED
 from kernel.mm.pte import ANON, HERE, NX, PFN, SPECIAL, SWAP, A, D, P, W
-from kernel.mm.vma import ACCESS, EXEC, GROWSDOWN, HUGETLB, LOCKED, LOCKONFAULT, SHARED, WRITE, Vma
+from kernel.mm.vma import ACCESS, EXEC, GROWSDOWN, HUGETLB, LOCKED, LOCKONFAULT, SHARED, STICKY, WRITE, Vma
 
 FAULT_AROUND = 16  # pages (fault_around_bytes)
 READ_ACCESS, WRITE_ACCESS, FETCH_ACCESS = Access.READ, Access.WRITE, Access.FETCH
@@ -205,14 +205,14 @@ def _file(mm: Mm, vma: Vma, va: int, access: Access, index: int) -> Fault:
         if mm.probes.wants(PageFault):
             emit(mm, va, access, "file", (mm.words[index] & PFN) >> 12)
         return OK
+    if write and private and not vma.anon_vma:
+        prepare_anon_vma(mm, vma)  # before it is known whether there is a page to copy
     swapped_in = frames.swap.ins
     pfn = vma.mappable.frame(vma.page_index(va), write and not private)
     if pfn is None:
         return BUS
     major = frames.swap.ins != swapped_in
     if write and private:
-        if not vma.anon_vma:
-            prepare_anon_vma(mm, vma)
         source = pfn
         pfn = frames.alloc_copy(source)
         frames.put(source)
@@ -277,7 +277,7 @@ def _reusable(a: Vma, b: Vma) -> bool:
         not owner.forked
         and a.policy == b.policy
         and a.file is b.file
-        and not (a.flags ^ b.flags) & ~ACCESS
+        and not (a.flags ^ b.flags) & ~(ACCESS | STICKY)
         and b.pgoff == a.pgoff + (a.end - a.start >> 12)
     )
 
@@ -292,6 +292,8 @@ def expand_stack(mm: Mm, vma: Vma, va: int) -> bool:
     prev = vma.prev
     if prev.flags & ACCESS and not prev.flags & GROWSDOWN and start - prev.end < mm.stack_guard_gap:
         return False
+    if not vma.anon_vma:
+        prepare_anon_vma(mm, vma)  # "we must make sure the anon_vma is allocated", whether it grows or not
     grow = vma.start - start >> 12
     if grow > vma.pgoff or may_expand_vm(mm, vma.flags, grow) or vma.end - start > mm.limits.cur[RLIMIT_STACK]:
         return False
@@ -303,8 +305,6 @@ def expand_stack(mm: Mm, vma: Vma, va: int) -> bool:
     if vma.flags & LOCKED:
         mm.locked_vm += grow
     mm.account(vma.flags, grow)
-    if not vma.anon_vma:
-        prepare_anon_vma(mm, vma)
     vma.pgoff -= grow
     mm.vmas.resize(vma, start, vma.end)
     return True

@@ -155,8 +155,7 @@ def migrate(mm: Mm, vma: Vma, va: int, order: list[int], shared: bool = False) -
     old = (entry & PFN) >> 12
     if order[0] == frames.node_of(old):
         return order[0]
-    owners = frames.refs[old] - (0 if entry & ANON else 1)
-    if owners > 1:
+    if owners(mm, va) > 1:
         return -EBUSY if shared else -EACCES
     pfn = next((pfn for node in order if (pfn := frames.alloc_on(node)) >= 0), -1)
     if pfn < 0:
@@ -176,6 +175,12 @@ def migrate(mm: Mm, vma: Vma, va: int, order: list[int], shared: bool = False) -
         frames.code.add(pfn)
     mm.tlb()
     return frames.node_of(pfn)
+
+
+def owners(mm: Mm, va: int) -> int:
+    """How often the page at `va`, which is there, is mapped."""
+    entry = mm.page_table.entry(va)
+    return mm.frames.refs[(entry & PFN) >> 12] - (0 if entry & ANON else 1)
 
 
 def misplaced(mm: Mm, start: int, end: int, nodes: int) -> list[tuple[Vma, int]]:

@@ -138,6 +138,13 @@ class PageTable:
             if key in self.tops and floor <= key << 39 and key + 1 << 39 <= ceiling:
                 self._drop(self.tops, key, self.cr3 >> 3)
 
+    def keep_spare(self, start: int, end: int) -> None:
+        """[start, end) is about to be emptied, and stays mapped: a spare table in it that came into use is none."""
+        if start >> 21 <= self.spare <= end - 1 >> 21:
+            leaf = self.leaves.get(self.spare)
+            if leaf is None or self.words[leaf : leaf + FANOUT] != EMPTY:
+                self.spare = NONE
+
     def drop_spare(self) -> None:
         """Free the spare table, unless it came into use again: then it is none."""
         leaf, key = self.leaves.get(self.spare), self.spare

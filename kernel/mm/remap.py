@@ -105,12 +105,19 @@ def _to(mm: Mm, vma: Vma, addr: int, old: int, new: int, new_addr: int, fixed: b
     """mremap_to: a new address is wished for."""
     if fixed:
         munmap(mm, new_addr, new_addr + new)
+        if mm.vmas.find(addr) is None:
+            raise LinuxError(EFAULT, "old_address was unmapped by its own move")
+    shrunk = max(old - new, 0) >> 12
     if new < old:
         _shrink(mm, addr, old, new)
         old = new
     found = mm.vmas.find(addr)
     if found is None:
         raise LinuxError(EFAULT, "old_address was unmapped by its own move")
+    if shrunk and found.flags & ACCOUNT and not dontunmap:
+        # Linux 6.18 promises itself (vrm_calc_charge) what the range was shrunk by
+        mm.commit.charge(shrunk, mm.privileged, mm.total_vm)
+        mm.commit.uncharge(shrunk)
     if dontunmap:
         why = may_expand_vm(mm, found.flags, old >> 12)
         if why:
@@ -207,6 +214,14 @@ def _copy_vma(mm: Mm, vma: Vma, addr: int, new_addr: int, length: int) -> tuple[
     return vma, copy
 
 
+def _realigned(mm: Mm, source: Vma, target: Vma, old: int, new: int) -> bool:
+    """can_realign_addr: may the first table be moved whole, though the range begins inside it? If it does so at the
+    same place on both sides, and nothing else is mapped there."""
+    if (new - old) % HPAGE_SIZE or source.start != old or target.start != new:
+        return False
+    return source.prev.end <= old & -HPAGE_SIZE and target.prev.end <= new & -HPAGE_SIZE
+
+
 def move_page_tables(mm: Mm, source: Vma, target: Vma, old: int, new: int, length: int) -> None:
     """Move all PTEs of [old, old + length) to `new`, whole tables where both sides are 2 MiB-aligned."""
     table, words = mm.page_table, mm.words
@@ -217,6 +232,8 @@ def move_page_tables(mm: Mm, source: Vma, target: Vma, old: int, new: int, lengt
         table.make_top(max(old, key << 30) - old + new)
         table.make_top(min(old + length, key + 1 << 30) - 1 - old + new)
     moved, first, last = False, -(-old // HPAGE_SIZE) * HPAGE_SIZE, old + length & -HPAGE_SIZE
+    if old < first <= last and _realigned(mm, source, target, old, new):
+        first -= HPAGE_SIZE
     if first < last and not (new - old) % HPAGE_SIZE:
         moved = table.move_leaves(first, last, first - old + new)
     for va, i, j in list(table.leaves_in(old, old + length)):

@@ -143,6 +143,11 @@ class Shmem(SwapBacked):
         for index in doomed:
             self.frames.release(self.pages.pop(index))
 
+    def drop(self, first: int, last: int) -> None:
+        """Let go of pages that are mapped nowhere and hold zeros."""
+        for index in range(first, last):
+            self.frames.release(self.frames_by_index.pop(index))
+
     def sync(self, start: int, end: int) -> None:
         """Nothing to write back."""
 

@@ -12,13 +12,15 @@ from kernel.mm.vma import EXEC, HUGETLB, Vma
 
 def zap_range(mm: Mm, vma: Vma, start: int, end: int, *, guards: bool = True) -> int:
     """Drop the pages of [start, end), which lies in `vma`; returns how many were in RAM. Those in swap go as well,
-    with `guards` guard markers too."""
+    with `guards` (the mapping goes) guard markers too."""
     if vma.flags & HUGETLB:
         from kernel.mm.hugetlb import zap_hugetlb
 
         return zap_hugetlb(mm, vma, start, end)
     if vma.flags & EXEC:
         forget_code(mm, start, end)
+    if not guards:
+        mm.page_table.keep_spare(start, end)
     if end - start == 4096:
         leaf = mm.page_table.leaves.get(start >> 21)
         if leaf is None:

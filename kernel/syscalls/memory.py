@@ -321,6 +321,9 @@ def remap_file_pages(
     if vma.file is not vma.mappable and pgoff + (length >> 12) > (1 << 63) - 1 >> 12:
         raise LinuxError(EOVERFLOW, "the offset is past the largest file")
     locked, content = vma.flags & vm.LOCKED, vma.mappable
+    if locked and not mm.privileged and not mm.limits.cur[RLIMIT_MEMLOCK]:
+        raise LinuxError(EPERM, "RLIMIT_MEMLOCK is 0")
+    mm_map.check_mlock_future(mm, vma.flags | mm.def_flags, length)
     kept = vm.ACCESS | vm.MAY | vm.SHARED | vm.MAYSHARE | vm.LOCKED
     held = vm.Vma(start, start, 0, content)  # get_file(): the mapping that goes may be the last one
     content.added(mm, held)
@@ -328,7 +331,7 @@ def remap_file_pages(
         mm_map.mmap_region(mm, start, end, vma.flags & kept | mm.def_flags, content, pgoff, vma.file)
     finally:
         content.removed(mm, held)
-    if locked or not flags & Map.NONBLOCK:
+    if locked or mm.def_flags & vm.LOCKED or not flags & Map.NONBLOCK:
         populate(mm, start, end)
     return 0
 

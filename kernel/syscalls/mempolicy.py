@@ -10,8 +10,9 @@ from kernel.abi.limits import U64
 from kernel.abi.memargs import MoveNodes, MovePages, MoveStatus, NodeMask, OutNodeMask, OutPolicy, PolicyMode
 from kernel.abi.mman import Mpol, MpolGet, MpolGetFlags, MpolMf, MpolMfFlags
 from kernel.mm import mempolicy, numa
-from kernel.mm.pte import HERE, PFN, SPECIAL
+from kernel.mm.pte import HERE, PFN, SPECIAL, P
 from kernel.mm.uaccess import clear_user
+from kernel.mm.vma import READ
 from kernel.syscalls.table import syscall
 
 if TYPE_CHECKING:
@@ -55,22 +56,33 @@ def mbind(task: Task, addr: Addr, length: Size, mode: PolicyMode, nodemask: Node
     if end == addr:
         return 0
     policy = mempolicy.make_policy(word, mode_flags, nodes, _online(task))
+    if flags == MpolMf.STRICT and policy is not None:
+        _check_strict(task.mm, addr, end, nodes)
     mempolicy.mbind(task.mm, addr, end, policy)
-    if flags and task.system.frames.nodes > 1:
-        _conform(task.mm, addr, end, policy, flags)
+    if flags & (MpolMf.MOVE | MpolMf.MOVE_ALL):
+        _conform(task.mm, addr, end, policy, nodes, flags)
     return 0
 
 
-def _conform(mm: Mm, start: int, end: int, policy: Policy | None, flags: int) -> None:
-    """The pages that are there already: MPOL_MF_MOVE moves them, MPOL_MF_STRICT wants them where they should be."""
-    allowed = 0 if policy is None else policy.nodes
-    failed = 0
-    for vma, va in numa.misplaced(mm, start, end, allowed):
-        if flags & (MpolMf.MOVE | MpolMf.MOVE_ALL):
-            order = numa.wanted_nodes(mm.frames.weights, policy, vma, va)
-            failed += numa.migrate(mm, vma, va, order, bool(flags & MpolMf.MOVE_ALL)) < 0
-        else:
-            failed += 1
+def _check_strict(mm: Mm, start: int, end: int, nodes: int) -> None:
+    """queue_pages_range of MPOL_MF_STRICT alone: nothing is done where a page is on none of `nodes`, the mask as given.
+    A hole that follows a mapping is seen before the mapping's pages. Raises LinuxError(EIO)."""
+    for vma in mm.vmas.overlapping(start, end):
+        if vma.start > start or (vma.end < end and vma.next.start != vma.end):
+            return
+        if numa.misplaced(mm, start, min(vma.end, end), nodes):
+            raise LinuxError(EIO, "pages are not where the policy wants them")
+        start = vma.end
+
+
+def _conform(mm: Mm, start: int, end: int, policy: Policy | None, nodes: int, flags: int) -> None:
+    """The pages that are there already, but not on `nodes`, the mask as given: MPOL_MF_MOVE moves those that are mapped
+    once, and with MPOL_MF_STRICT it says so where it could not."""
+    failed, everybody = 0, bool(flags & MpolMf.MOVE_ALL)
+    for vma, va in numa.misplaced(mm, start, end, nodes):
+        order = numa.wanted_nodes(mm.frames.weights, policy, vma, va)
+        alone = everybody or numa.owners(mm, va) == 1
+        failed += not alone or numa.migrate(mm, vma, va, order, everybody) < 0
     if failed and flags & MpolMf.STRICT and policy is not None:
         raise LinuxError(EIO, f"{failed} pages are not where the policy wants them")
 
@@ -116,9 +128,8 @@ def _get(task: Task, addr: int, flags: int) -> tuple[int, int]:
         if flags & (MpolGet.NODE | MpolGet.ADDR):
             raise LinuxError(EINVAL, "MPOL_F_MEMS_ALLOWED goes with no other flag")
         return 0, _online(task)
-    policy = mm.policy
+    policy, vma = mm.policy, mm.find(addr)
     if flags & MpolGet.ADDR:
-        vma = mm.find(addr)
         if vma is None:
             raise LinuxError(EFAULT, f"nothing is mapped at 0x{addr:x}")
         policy = vma.policy  # the task's own is not asked
@@ -128,6 +139,9 @@ def _get(task: Task, addr: int, flags: int) -> tuple[int, int]:
     if not flags & MpolGet.NODE:
         return (0 if policy is None else policy.mode | policy.flags), nodes
     if flags & MpolGet.ADDR:
+        assert vma is not None
+        if not mm.page_table.entry(addr) & P and not vma.flags & READ:
+            raise LinuxError(EFAULT, f"0x{addr:x} is not there, and may not be read")
         mm.copy_from_user(addr & ~4095, 1)
         return mm.frames.node_of((mm.page_table.entry(addr) & PFN) >> 12), nodes
     if policy is not None and policy.mode in (Mpol.INTERLEAVE, Mpol.WEIGHTED_INTERLEAVE):

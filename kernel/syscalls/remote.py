@@ -119,6 +119,8 @@ def process_madvise(task: Task, pidfd: Int, vec: Annotated[int, AddrIov("vlen")]
     segments = import_iovec(task, vec, vlen)
     mm = pidfd_task(task, pidfd).mm
     done = 0
+    if not any(length for _, length in segments):
+        return 0  # an unknown advice for nothing is not refused
     for va, length in segments:
         try:
             do_madvise(mm, va, length, advice)
