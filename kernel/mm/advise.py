@@ -293,7 +293,7 @@ def guard_install(mm: Mm, vma: Vma, start: int, end: int) -> None:
         raise LinuxError(EINVAL, "guard pages are not for locked memory (or a device's)")
     if not vma.flags & MAYBE_GUARD:
         mm.vmas.reflag(vma, vma.flags | MAYBE_GUARD)
-    if not vma.anon_vma and not vma.flags & SHARED:
+    if not vma.anon_vma and vma.mappable is None:
         prepare_anon_vma(mm, vma)
     mm.update_hiwater()
     zap_range(mm, vma, start, end, guards=False)

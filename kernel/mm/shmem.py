@@ -146,7 +146,7 @@ class Shmem(SwapBacked):
     def drop(self, first: int, last: int) -> None:
         """Let go of pages that are mapped nowhere and hold zeros."""
         for index in range(first, last):
-            self.frames.release(self.frames_by_index.pop(index))
+            self.frames.release(self.pages.pop(index))
 
     def sync(self, start: int, end: int) -> None:
         """Nothing to write back."""
