@@ -17,7 +17,7 @@ import pytest
 from runs import elf
 
 ROOT = Path(__file__).resolve().parents[3]
-STREAMS = ("events", "sites", "stacks", "symbols", "misuse", "totals", "space", "blocks")
+STREAMS = ("events", "sites", "stacks", "symbols", "misuse", "totals", "timeline", "space", "blocks")
 
 
 def command(*words: str) -> list[str]:
