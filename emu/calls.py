@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from emu.analysis.suppressions import Suppression
     from emu.trace.heap import HeapSink
 
 EVENT = struct.Struct("<6Q6I2H2BH")  # hp_event
@@ -58,6 +59,8 @@ class _HeapFields(NamedTuple):
     stack: int = 0  # frames of each call stack, 64 at most; 0: the call site alone
     sinks: tuple[HeapSink, ...] = ()  # are given the whole stream
     record: str = ""  # the folder that keeps the run's heap; "": none
+    suppressions: tuple[Suppression, ...] = ()  # findings to let pass, beside those of every C library's start
+    default_suppressions: bool = True
 
 
 class HeapOptions(_HeapFields):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from emu.analysis.heap import HeapFold
 from emu.analysis.heapresult import Heap, facts_of
 from emu.analysis.space import SpaceFold
+from emu.analysis.suppressions import DEFAULT
 from emu.analysis.timeline import Sample, Timeline
 from emu.calls import HeapOptions, RuleError
 from emu.config import ConfigError, RunConfig
@@ -31,6 +32,7 @@ class HeapTrace:
         self._machine = machine
         self._fold, self._space = HeapFold(by_stack=options.stack > 0), SpaceFold()
         self._timeline = Timeline()
+        self._suppressions = (*options.suppressions, *(DEFAULT if options.default_suppressions else ()))
         self.record = _record(options.record) if options.record else None
         spaces = (self._space,) if self.record is None else (self._space, self.record)
         try:
@@ -50,7 +52,11 @@ class HeapTrace:
             "program": path,
             "argv": [os.fsdecode(word) for word in argv],
             "options": _told(self._machine.config),
-            "heap": {"stack": options.stack, "rules": [(rule.where, rule.does) for rule in options.rules]},
+            "heap": {
+                "stack": options.stack,
+                "rules": [(rule.where, rule.does) for rule in options.rules],
+                "suppressions": self._suppressions,
+            },
             "functions": [{"name": probe.name, "names": probe.names, "va": probe.va} for probe in tracer.functions],
             "bias": tracer.symbols.bias,
         }
@@ -89,7 +95,7 @@ class HeapTrace:
                 "resident": facts.space.resident,
             }
             self.record.end(end, facts.blocks)
-        return Heap(facts, self._fold)
+        return Heap(facts, self._fold, self._suppressions)
 
     @property
     def failures(self) -> tuple[Failure, ...]:

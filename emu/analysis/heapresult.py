@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from emu.analysis.heap import Cost, HeapFold, Peak, class_name, size_class
 from emu.analysis.misuse import Misuse, Places, misuses
 from emu.analysis.space import Map, Space, SpaceFold, space_of
+from emu.analysis.suppressions import sift
 from emu.analysis.timeline import Timeline
 from emu.calls import CLASSES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from emu.analysis.suppressions import Suppression
     from emu.trace.heap import Events, HeapTracer
 
 
@@ -78,7 +82,8 @@ def facts_of(tracer: HeapTracer, space: SpaceFold, timeline: Timeline) -> HeapFa
 class Heap:
     """What a run did with its heap. Instructions are exact; `live` and `peak` are bytes that the program asked for."""
 
-    def __init__(self, facts: HeapFacts, fold: HeapFold) -> None:
+    def __init__(self, facts: HeapFacts, fold: HeapFold, suppressions: Sequence[Suppression] = ()) -> None:
+        """What `suppressions` cover is neither in `leaks` nor in `misuse`, but counted in `suppressed`."""
         self.events = fold.events
         self.allocations, self.frees, self.failed, self.inner = fold.allocations, fold.frees, fold.failed, fold.inner
         self.allocated_bytes, self.freed_bytes = fold.allocated, fold.freed
@@ -88,14 +93,14 @@ class Heap:
         self.syscalls = dict(zip(("malloc", "free"), fold.syscalls, strict=True))
         self.ended_early = facts.ended_early
         self.lost, self.unreturned, self.overlaps = facts.lost, fold.unreturned, fold.overlaps
-        self.misuse, self.misuse_count = facts.misuse, facts.misuse_count
         places = facts.places
         self.call_sites = tuple(places.sites)  # return addresses, as EVENT's `site` numbers them
         self.functions, self.bias = facts.functions, facts.bias
         self.space, self.map = facts.space, facts.map
         self.timeline = facts.timeline
         self._fold = fold
-        self.leaks: list[Leak] = _leaks(facts.blocks, places)
+        self.leaks, self.misuse, self.suppressed = sift(suppressions, _leaks(facts.blocks, places), facts.misuse)
+        self.misuse_count = facts.misuse_count - sum(each.misuses for each in self.suppressed)
         by_stack = any(places.stacks[1:])
         self.sites = [
             Site(places.stack(site.key if by_stack else 0, 0 if by_stack else site.key), site.calls, site.bytes)

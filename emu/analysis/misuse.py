@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emu.calls import FREED_TWICE, MISMATCHED, NO_BLOCK, WRONG_SIZE
-from emu.uprobes import KINDS
+from emu.uprobes import KINDS as CALLS
 
 if TYPE_CHECKING:
     import numpy as np
 
     from emu.trace.heap import Caught
+
+KINDS = ("double-free", "realloc-of-freed", "invalid-free", "mismatched-free", "wrong-size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Happening:
 
 @dataclass(frozen=True, slots=True)
 class Misuse:
-    """One misuse. `kind`: double-free, realloc-of-freed, invalid-free, mismatched-free or wrong-size."""
+    """One misuse. `kind` is one of KINDS."""
 
     kind: str
     text: str  # one line
@@ -86,7 +88,7 @@ def _words(caught: Caught, name: str, functions: Sequence[str]) -> tuple[str, st
     """(kind, one line)."""
     event, block = caught.event, caught.block
     pointer, flags = int(event["pointer"]), int(event["flags"])
-    call, resizes = f"{name}({pointer:#x})", KINDS[int(event["kind"])] == "realloc"
+    call, resizes = f"{name}({pointer:#x})", CALLS[int(event["kind"])] == "realloc"
     if flags & NO_BLOCK:
         return "invalid-free", f"{call}: {_lies(pointer, caught)}"
     assert block is not None

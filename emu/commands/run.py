@@ -272,7 +272,7 @@ def _report(options: argparse.Namespace, outcome: Outcome, target: TextIO, wall:
         from emu.report import stats
 
         say(stats.render(done.counters, wall))
-    run_heap.report(done)
+    run_heap.report(done, bool(options.why))
     sys.stderr.flush()
 
 

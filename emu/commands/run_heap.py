@@ -33,51 +33,79 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
         help="keep the heap's events in the new folder DIR, for `heapscope summary DIR` (with --heap)",
     )
     add(
+        "--suppressions",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="leaks and misuse to let pass, a line KIND:GLOB each, as in leak:make_table (with --heap)",
+    )
+    add(
+        "--no-default-suppressions",
+        action="store_true",
+        help="tell also of what the C and C++ runtimes allocate at their start and keep (with --heap)",
+    )
+    add(
         "--error-exitcode",
         metavar="N",
-        type=int,
-        help=f"exit with N (as {ERROR_CODE}) if the heap was misused or blocks were never freed (with --heap)",
+        nargs="?",
+        const=ERROR_CODE,
+        type=_exit_code,
+        help=f"exit with N ({ERROR_CODE}) if the heap was misused or blocks were never freed (with --heap)",
     )
 
 
 def options_of(options: argparse.Namespace) -> HeapOptions | None:
     """What to trace; None: nothing. Raises Refusal."""
-    asked = [name for name in ("stack", "alloc", "alloc_file", "record", "error_exitcode") if getattr(options, name)]
+    names = ("stack", "alloc", "alloc_file", "record", "suppressions", "no_default_suppressions", "error_exitcode")
+    asked = [name for name in names if getattr(options, name) not in (None, False, [])]
     if not options.heap:
         if asked:
             raise Refusal(f"--{asked[0].replace('_', '-')} needs --heap")
         return None
-    code = options.error_exitcode
-    if code is not None and not 0 <= code <= 255:
-        raise Refusal(f"--error-exitcode {code}: an exit code is 0 to 255")
+    from emu.analysis.suppressions import parse
     from emu.calls import HeapOptions, RuleError
     from emu.trace.alloc_rules import parse_rule, parse_toml
 
     try:
         rules = [parse_rule(text) for text in options.alloc]
         for path in options.alloc_file:
-            rules += parse_toml(_read(path), path)
-        return HeapOptions(tuple(rules), options.stack or 0, record=options.record or "")
+            rules += parse_toml(_read("--alloc-file", path), path)
+        suppressions = [rule for path in options.suppressions for rule in parse(_read("--suppressions", path), path)]
+        return HeapOptions(
+            tuple(rules),
+            options.stack or 0,
+            record=options.record or "",
+            suppressions=tuple(suppressions),
+            default_suppressions=not options.no_default_suppressions,
+        )
     except RuleError as wrong:
         raise Refusal(str(wrong)) from None
 
 
-def _read(path: str) -> str:
+def _exit_code(text: str) -> int:
+    if not text.isdecimal() or not int(text) <= 255:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: an exit code is 0 to 255; before a program write --error-exitcode={ERROR_CODE}"
+        )
+    return int(text)
+
+
+def _read(option: str, path: str) -> str:
     try:
         with open(path, encoding="utf-8") as file:
             return file.read()
     except OSError as error:
-        raise Refusal(f"--alloc-file {path}: {error.strerror or error}") from None
+        raise Refusal(f"{option} {path}: {error.strerror or error}") from None
     except ValueError as error:
-        raise Refusal(f"--alloc-file {path}: not UTF-8 text: {error}") from None
+        raise Refusal(f"{option} {path}: not UTF-8 text: {error}") from None
 
 
-def report(run: Run) -> None:
-    """Print what the heap did, if it was traced."""
+def report(run: Run, why: bool = False) -> None:
+    """Print what the heap did, if it was traced. `why` tells of each suppression."""
     if run.heap is not None:
         from emu.report import heap
 
-        sys.stderr.write(heap.render(run.heap))
+        sys.stderr.write(heap.render(run.heap, why))
 
 
 def exit_code(options: argparse.Namespace, run: Run) -> int | None:

@@ -25,6 +25,7 @@ SILENT = 1.0  # seconds before a progress line
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("folder", metavar="DIR", help="a trace folder")
+    parser.add_argument("--why", action="store_true", help="say what each suppression of the run let pass")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -40,7 +41,7 @@ def main(options: argparse.Namespace) -> int:
     finally:
         if progress:
             progress.clear()
-    sys.stdout.write(heap.render(recorded.heap))
+    sys.stdout.write(heap.render(recorded.heap, options.why))
     if recorded.cut:
         sys.stdout.flush()
         sys.stderr.write(f"heapscope: {options.folder}: {recorded.cut}\n")

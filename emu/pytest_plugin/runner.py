@@ -13,6 +13,7 @@ import emu
 from emu.analysis.heapresult import Heap, Leak
 from emu.analysis.misuse import Misuse
 from emu.analysis.misuse import lines as misuse_lines
+from emu.analysis.suppressions import parse
 from emu.api import ProgramError, Run, Stopped
 from emu.calls import HeapOptions, RuleError
 from emu.config import ConfigError, parse_size
@@ -115,13 +116,15 @@ class GuestRunner:
         heap: HeapOptions | bool = True,
         stack: int = 8,
         alloc: str | Iterable[str] = (),
+        suppressions: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> GuestRun:
         """Run C or C++ source files (see `build`), or a static ELF, relative to the test's folder.
 
         The heap is traced with `stack` frames a call unless `heap` is False; `alloc` are rules as after --alloc, for
-        functions that no name tells. `options` are those of emu.run: memory, rlimits, env, stdin, mounts,
-        max_instructions, seed, … A guest that does not end by itself fails the test, unless the test set the limit."""
+        functions that no name tells, `suppressions` is a file of findings to let pass. `options` are those of emu.run:
+        memory, rlimits, env, stdin, mounts, max_instructions, seed, … A guest that does not end by itself fails the
+        test, unless the test set the limit."""
         source = source_or_program
         arguments = list(argv)
         if isinstance(source, str | os.PathLike) and Path(source).suffix not in SOURCES:
@@ -135,9 +138,10 @@ class GuestRunner:
         try:
             if heap is True:
                 rules = [alloc] if isinstance(alloc, str) else alloc
-                heap = HeapOptions(tuple(parse_rule(rule) for rule in rules), stack)
+                known = parse((self._folder / suppressions).read_text(), str(suppressions)) if suppressions else ()
+                heap = HeapOptions(tuple(parse_rule(rule) for rule in rules), stack, suppressions=known)
             done = emu.run(program, arguments, heap=heap, **given)
-        except (ProgramError, ConfigError, RuleError) as refused:
+        except (ProgramError, ConfigError, RuleError, OSError) as refused:
             pytest.fail(f"guest {program.name}: {refused}", pytrace=False)
         return self._kept(done, " ".join([program.name, *map(_word, arguments)]), limited)
 

@@ -11,18 +11,19 @@ if TYPE_CHECKING:
     from emu.analysis.heap import Cost
     from emu.analysis.heapresult import Heap, Leak, Site
     from emu.analysis.space import Space
+    from emu.analysis.suppressions import Suppressed
     from emu.analysis.timeline import Timeline
 
 SHOWN = 10  # leaks and sites
 ROWS = 12  # moments
 
 
-def render(heap: Heap) -> str:
-    """Several lines, ending in a newline."""
-    return "".join(f"{line}\n" for line in _lines(heap))
+def render(heap: Heap, why: bool = False) -> str:
+    """Several lines, ending in a newline. `why` says which suppression let how much pass, and which let nothing."""
+    return "".join(f"{line}\n" for line in _lines(heap, why))
 
 
-def _lines(heap: Heap) -> Iterator[str]:
+def _lines(heap: Heap, why: bool) -> Iterator[str]:
     if not heap.functions:
         yield "=== heap: no allocator function was found; name them by --alloc"
         return
@@ -34,6 +35,7 @@ def _lines(heap: Heap) -> Iterator[str]:
     if heap.misuse_count > len(heap.misuse):
         yield f"… and {heap.misuse_count - len(heap.misuse):,} more misuses"
     yield from _leaks(heap.leaks)
+    yield from _suppressed(heap.suppressed, why)
     yield from _sites(heap.sites)
     yield from _over_time(heap.timeline)
     yield from _costs(heap)
@@ -99,6 +101,24 @@ def _leaks(leaks: Sequence[Leak]) -> Iterator[str]:
         yield from leak_lines(leak)
     if len(leaks) > SHOWN:
         yield f"  … and {len(leaks) - SHOWN:,} more places"
+
+
+def _suppressed(suppressed: Sequence[Suppressed], why: bool) -> Iterator[str]:
+    used = [each for each in suppressed if each.used]
+    unused = [each for each in suppressed if not each.used and each.rule.where]
+    if used:
+        yield ""
+        yield f"suppressed: {_passed(used)}"
+    if why and (used or unused):
+        yield from (f"  {each.rule}: {_passed([each])}" for each in used)
+        yield from (f"  {each.rule}: nothing; is it still needed?" for each in unused)
+
+
+def _passed(suppressed: Sequence[Suppressed]) -> str:
+    blocks, size = sum(each.blocks for each in suppressed), sum(each.bytes for each in suppressed)
+    misuses = sum(each.misuses for each in suppressed)
+    leaked = f"{size:,} bytes in {blocks:,} blocks never freed"
+    return ", ".join([leaked] * bool(blocks) + [f"{misuses:,} misuses"] * bool(misuses))
 
 
 def _sites(sites: Sequence[Site]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from emu.analysis.heap import HeapFold
 from emu.analysis.heapresult import Heap, HeapFacts
 from emu.analysis.misuse import Happening, Misuse, Places
 from emu.analysis.space import Map, SpaceFold, space_of
+from emu.analysis.suppressions import Suppression
 from emu.analysis.timeline import Sample, Timeline
 from emu.calls import Totals
 from emu.sinks.arrow import META, SCHEMA, FolderError, check_pyarrow, schema_of
@@ -65,7 +66,8 @@ def read(folder: str, progress: Progress | None = None) -> Recorded:
         map=Map(space.ranges, blocks),
         timeline=_timeline(folder, until),
     )
-    return Recorded(meta, Heap(facts, fold), "" if whole else _cut(end, damaged, stream.events))
+    suppressions = [Suppression(*told) for told in meta["heap"]["suppressions"]]
+    return Recorded(meta, Heap(facts, fold, suppressions), "" if whole else _cut(end, damaged, stream.events))
 
 
 def _cut(end: dict[str, Any], damaged: list[str], events: int) -> str:

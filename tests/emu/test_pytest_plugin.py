@@ -151,6 +151,31 @@ def test_what_cannot_be_built_or_run_fails_with_the_reason(suite: pytest.Pyteste
     assert "Traceback" not in done.stdout.str()
 
 
+def test_a_cpp_program_of_glibc_leaks_nothing_but_what_it_forgets_and_nobody_lets_pass(suite: pytest.Pytester) -> None:
+    if why := toolchain.missing("glibc"):
+        unavailable(why)
+    suite.makefile(".cc", plus="""
+        #include <cstdio>
+        struct Kept { char bytes[48]; };
+        __attribute__((noipa)) Kept *keep() { return new Kept(); }
+        int main() { puts("made"); keep(); }
+    """)
+    suite.makefile(".supp", known="leak:_Z4keepv\n")
+    suite.makepyfile("""
+        def test_it(guest):
+            run = guest("plus.cc", toolchain="gcc")
+            assert run.stdout == b"made\\n"
+            assert [leak.bytes for leak in run.heap.leaks] == [48]
+            assert guest("plus.cc", toolchain="gcc", suppressions="known.supp").heap.leaks == []
+
+        def test_no_file(guest):
+            guest("leaky.c", suppressions="nothing.supp")
+    """)
+    done = suite.runpytest_subprocess()
+    done.assert_outcomes(passed=1, failed=1)
+    done.stdout.fnmatch_lines(["guest leaky: *No such file or directory: *nothing.supp*"])
+
+
 def test_a_guest_is_built_again_when_a_header_changes_and_only_then(suite: pytest.Pytester) -> None:
     suite.makepyfile("""
         def test_it(guest):

@@ -35,6 +35,32 @@ def test_error_exitcode_is_for_misuse_and_leaks_alone() -> None:
     assert heapscope("--heap", "--error-exitcode", "99", program).returncode == 0
     assert heapscope("--heap", "--error-exitcode", "99", program, "leak").returncode == 99
     assert heapscope("--heap", "--error-exitcode", "7", program, "wrong-size").returncode == 7
+    assert heapscope("--error-exitcode", "--heap", program, "leak").returncode == 99
+
+
+def test_what_is_suppressed_is_counted_and_no_error(tmp_path: Path) -> None:
+    program, known = str(elf("heap/misuses")), tmp_path / "known.supp"
+    known.write_text("# made on purpose\nleak:_ZL4make?\nwrong-size:misuses.cc\ndouble-free:nowhere\n")
+    options = ("--heap", "--error-exitcode=99", "--suppressions", str(known), "--why")
+    leaking = heapscope(*options, program, "leak")
+    assert leaking.returncode == 0
+    assert "\nsuppressed: 1,120 bytes in 4 blocks never freed\n" in leaking.stderr
+    assert f"\n  leak:_ZL4make? ({known}:2): 1,120 bytes in 4 blocks never freed\n" in leaking.stderr
+    assert f"\n  double-free:nowhere ({known}:4): nothing; is it still needed?\n" in leaking.stderr
+    assert "\nnever freed" not in leaking.stderr
+    misused = heapscope(*options, "--stack", "4", program, "wrong-size")
+    assert misused.returncode == 0
+    assert ", 1 misuses\n" in misused.stderr
+    assert "  misuse           none\n" in misused.stderr
+    assert heapscope(*options, "--stack", "4", program, "double-free").returncode == 99
+
+
+def test_what_the_c_library_keeps_is_no_leak_unless_asked() -> None:
+    program = str(elf("task/hello", "glibc"))
+    usual = heapscope("--heap", "--error-exitcode=99", program)
+    assert usual.returncode == 0
+    assert "\nsuppressed: " in usual.stderr
+    assert heapscope("--heap", "--error-exitcode=99", "--no-default-suppressions", program).returncode == 99
 
 
 @pytest.mark.parametrize(
@@ -46,6 +72,9 @@ def test_error_exitcode_is_for_misuse_and_leaks_alone() -> None:
         (("--heap", "--alloc", "x"), "is not NAME=KIND"),
         (("--heap", "--alloc", "nothing=malloc"), "the program has no such function"),
         (("--heap", "--alloc-file", "/nonexistent"), "No such file or directory"),
+        (("--suppressions", "x"), "--suppressions needs --heap"),
+        (("--heap", "--suppressions", "/nonexistent"), "No such file or directory"),
+        (("--heap", "--error-exitcode"), "before a program write --error-exitcode=99"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(words: tuple[str, ...], why: str) -> None:
