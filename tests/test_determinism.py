@@ -81,7 +81,7 @@ def test_a_timer_fires_at_its_instruction_however_long_a_slice_is(tmp_path: Path
         "    struct itimerval t = {{0, 0}, {0, argc > 1 ? 5000 : 1000}};\n    struct timespec s = {0, 4000000};\n"
         "    signal(SIGALRM, ring);\n    setitimer(ITIMER_REAL, &t, NULL);\n    if (argc > 1) nanosleep(&s, NULL);\n"
         "    for (n = 0; n < 100000; n++)\n"
-        '        for (int i = 0; i < 500; i++) __asm__ volatile("dec %%eax" ::: "rax");\n'
+        "        for (int i = 0; i < 500; i++) __asm__ volatile(\"dec %%eax\" ::: \"rax\");\n"
         "    return 2;\n}\n"
     )
     program = tmp_path / "tick"

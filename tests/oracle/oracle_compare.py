@@ -92,7 +92,7 @@ _FILTER = {"maps": _maps, "smaps": _maps, "status": _status}
 
 
 def difference(script: Sequence[str], theirs: Sequence[str], ours: Sequence[str]) -> str:
-    """ "" if both are the same, else the first operation after which they are not, and how."""
+    """"" if both are the same, else the first operation after which they are not, and how."""
     if theirs == ours:
         return ""
     left, right = list(steps(theirs)), list(steps(ours))

@@ -1,8 +1,8 @@
 """The long run: seeded scripts on the host's Linux and on ours. A difference is shrunk and stored in found/.
 
-make fuzz                     10,000 scripts
-make fuzz N=100000 SEED=7     so many, from this seed on
-python tests/oracle/oracle_fuzz.py play FILE      one script on both sides, step by step
+    make fuzz                     10,000 scripts
+    make fuzz N=100000 SEED=7     so many, from this seed on
+    python tests/oracle/oracle_fuzz.py play FILE      one script on both sides, step by step
 """
 
 from __future__ import annotations

@@ -20,9 +20,7 @@ def folded(*events: SyscallExit) -> SyscallCounts:
 
 def test_calls_errors_and_time_add_up() -> None:
     counts = folded(
-        exit_of(9, "mmap"),
-        exit_of(9, "mmap", Errno.ENOMEM),
-        exit_of(35, "nanosleep", took=2_000_000),
+        exit_of(9, "mmap"), exit_of(9, "mmap", Errno.ENOMEM), exit_of(35, "nanosleep", took=2_000_000),
         exit_of(0, "read"),
     )
     assert counts.rows() == [
@@ -32,9 +30,7 @@ def test_calls_errors_and_time_add_up() -> None:
 
 def test_the_table_is_strace_s() -> None:
     text = folded(exit_of(9, "mmap"), exit_of(9, "mmap", Errno.ENOMEM), exit_of(35, "nanosleep", took=2_000_000)).text()
-    assert (
-        text
-        == """\
+    assert text == """\
 % time     seconds  usecs/call     calls    errors syscall
 ------ ----------- ----------- --------- --------- ----------------
 100.00    0.002000        2000         1           nanosleep
@@ -42,7 +38,6 @@ def test_the_table_is_strace_s() -> None:
 ------ ----------- ----------- --------- --------- ----------------
 100.00    0.002000         666         3         1 total
 """
-    )
 
 
 def test_a_long_name_widens_its_column() -> None:

@@ -27,10 +27,7 @@ MEMORY: list[Build] = [
     lambda a: ("mmap", 0, 4096, 3, 0x108003, 3, 1),
     lambda a: ("mmap", 0, 1 << 63, 7, 0x1, M1, 1 << 63),
     lambda a: ("mmap", 0, 4096, 0xFFFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF, M1, 0),
-    *[
-        lambda a, v=v: ("madvise", 0x50000000, 4096, v)
-        for v in (0, 1, 4, 5, 8, 14, 20, 22, 24, 99, 102, M1, 1 << 32 | 4)
-    ],
+    *[lambda a, v=v: ("madvise", 0x50000000, 4096, v) for v in (0, 1, 4, 5, 8, 14, 20, 22, 24, 99, 102, M1, 1 << 32 | 4)],
     *[lambda a, v=v: ("mprotect", 0x50000000, 4096, v) for v in (3, 0x10, 0x1000003, 0x1000013, 1 << 40)],
     *[lambda a, v=v: ("mremap", 0x1000, 8192, 16384, v, 0x5000) for v in (0, 1, 2, 3, 5, 8, 9)],
     *[lambda a, v=v: ("msync", ARENA, 4096, v) for v in (0, 1, 2, 3, 4, 6, 7, 99)],
@@ -75,7 +72,7 @@ MEMORY: list[Build] = [
 ]
 
 BYTES: list[Build] = [
-    lambda a: ("write", M1, a.put(b'a\n\t\x01\x0012\xff"\\\x1b\x007'), 13),
+    lambda a: ("write", M1, a.put(b"a\n\t\x01\x0012\xff\"\\\x1b\x007"), 13),
     lambda a: ("write", M1, a.put(bytes(range(32))), 32),
     lambda a: ("write", M1, a.put(bytes(range(118, 140))), 22),
     lambda a: ("write", M1, ARENA, 0),
@@ -150,22 +147,8 @@ BYTES: list[Build] = [
 ]
 
 FILES: list[Build] = [
-    *[
-        lambda a, f=f: ("openat", AT_FDCWD, a.s(NO), f, 0o644)
-        for f in (
-            0,
-            0x241,
-            0x410000,
-            0x10000001,
-            0x20000003,
-            0o20000000,
-            0x4000,
-            0x101000,
-            0x1000,
-            0x200000,
-            0o7777777700,
-        )
-    ],
+    *[lambda a, f=f: ("openat", AT_FDCWD, a.s(NO), f, 0o644)
+      for f in (0, 0x241, 0x410000, 0x10000001, 0x20000003, 0o20000000, 0x4000, 0x101000, 0x1000, 0x200000, 0o7777777700)],
     lambda a: ("openat", 5, 0, 3, 0),
     lambda a: ("openat", 5, 1, 3, 0),
     lambda a: ("open", a.s(LONG), 2, 0),
@@ -266,42 +249,11 @@ DESCRIPTORS: list[Build] = [
     lambda a: ("dup2", 3, 20),
     lambda a: ("dup3", 3, 21, 0x80000),
     lambda a: ("dup3", 3, 3, 1),
-    *[
-        lambda a, c=c, v=v: ("fcntl", 3, c, v)
-        for c, v in (
-            (1, 0),
-            (2, 1),
-            (1, 0),
-            (2, 0),
-            (1, 0),
-            (3, 0),
-            (4, 0x800),
-            (3, 0),
-            (4, 0xC01),
-            (4, 1 << 30 | 2),
-            (0, 30),
-            (1030, 31),
-            (99, 10),
-            (99, 0),
-            (1031, 4096),
-            (1032, 0),
-            (8, 5),
-            (9, 0),
-            (8, -5),
-            (10, 5),
-            (11, 0),
-            (10, 0),
-            (11, 0),
-            (1033, 3),
-            (1034, 0),
-            (1025, 0),
-            (1024, 2),
-            (1026, 7),
-            (2, 3),
-            (1035, 0),
-            (17, 0),
-        )
-    ],
+    *[lambda a, c=c, v=v: ("fcntl", 3, c, v)
+      for c, v in ((1, 0), (2, 1), (1, 0), (2, 0), (1, 0), (3, 0), (4, 0x800), (3, 0), (4, 0xC01), (4, 1 << 30 | 2),
+                   (0, 30), (1030, 31), (99, 10), (99, 0), (1031, 4096), (1032, 0), (8, 5), (9, 0), (8, -5), (10, 5),
+                   (11, 0), (10, 0), (11, 0), (1033, 3), (1034, 0), (1025, 0), (1024, 2), (1026, 7), (2, 3), (1035, 0),
+                   (17, 0))],
     lambda a: ("memfd_create", a.s("seals"), 2),  # 10
     lambda a: ("fcntl", 10, 1034),
     lambda a: ("fcntl", 10, 1033, 0xA),
@@ -313,30 +265,9 @@ DESCRIPTORS: list[Build] = [
     lambda a: ("fcntl", 3, 6, 1),
     lambda a: ("fcntl", 99, 5, a.room()),
     lambda a: ("fcntl", 3, 5, a.ints("hhiqqii", 9, 9, 0, 1, 2, 0, 0)),
-    *[
-        lambda a, c=c: ("ioctl", 3, c, a.ints("i", 1))
-        for c in (
-            0x5401,
-            0x5413,
-            0x541B,
-            0x12345678,
-            0xC0045678,
-            0x80045678,
-            0x40045678,
-            0x5421,
-            0x5451,
-            0x5450,
-            0x540F,
-            0x5410,
-            0x5452,
-            0x5429,
-            0x5415,
-            0x540E,
-            0x5409,
-            0x540B,
-            0x80045430,
-        )
-    ],
+    *[lambda a, c=c: ("ioctl", 3, c, a.ints("i", 1))
+      for c in (0x5401, 0x5413, 0x541B, 0x12345678, 0xC0045678, 0x80045678, 0x40045678, 0x5421, 0x5451, 0x5450, 0x540F,
+                0x5410, 0x5452, 0x5429, 0x5415, 0x540E, 0x5409, 0x540B, 0x80045430)],
     lambda a: ("ioctl", 99, 0x5401, a.room()),
     lambda a: ("ioctl", 99, 0x5401, 0),
     lambda a: ("ioctl", 99, 0x5413, 0),
@@ -529,10 +460,7 @@ TASKS: list[Build] = [
     lambda a: ("getpriority", 0, 0),
     lambda a: ("getpriority", 9, 0),
     lambda a: ("setpriority", 9, 0, 5),
-    *[
-        lambda a, n=n: (n,)
-        for n in ("getpid", "getppid", "gettid", "getuid", "getgid", "geteuid", "getegid", "getpgrp")
-    ],
+    *[lambda a, n=n: (n,) for n in ("getpid", "getppid", "gettid", "getuid", "getgid", "geteuid", "getegid", "getpgrp")],
     lambda a: ("getpgid", 0),
     lambda a: ("getsid", 0),
     lambda a: ("setpgid", 99999999, 0),

@@ -26,12 +26,7 @@ class Half(Flags, full=True, unknown="H_???", later="H_NEW"):
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (0, "C_NONE"),
-        (1, "C_RED"),
-        (7, "C_WHITE"),
-        (6, "0x6 /* C_??? */"),
-        (9, "C_RED|C_3D"),
-        (0x41, "C_RED|0x40"),
+        (0, "C_NONE"), (1, "C_RED"), (7, "C_WHITE"), (6, "0x6 /* C_??? */"), (9, "C_RED|C_3D"), (0x41, "C_RED|0x40"),
     ],
 )
 def test_flags_are_named_in_order_and_the_rest_is_shown(value: int, text: str) -> None:
@@ -74,7 +69,7 @@ def test_mmap_flags_have_a_type_field() -> None:
         (b"", '""'),
         (b"a\n\t\0", '"a\\n\\t\\0"'),
         (b"\x011", '"\\0011"'),
-        (b'\xff"\\', '"\\377\\"\\\\"'),
+        (b"\xff\"\\", '"\\377\\"\\\\"'),
         (b"x" * 33, f'"{"x" * 32}"...'),
     ],
 )

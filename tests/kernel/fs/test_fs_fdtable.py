@@ -100,3 +100,5 @@ def test_an_o_path_descriptor_is_a_place_and_no_more(user: Files) -> None:
     assert user.sys("fstat", fd, user.buf) == 0
     assert user.sys("fchdir", fd) == 0
     assert user.sys("fcntl", fd, FcntlCmd.GETFL) == Open.PATH
+
+

@@ -147,7 +147,9 @@ def run(world: World, path: bytes, *argv: bytes) -> int:
 
 def first_strings(world: World) -> list[bytes]:
     argc = world.u64(world.cpu.regs.rsp)
-    return [world.task.mm.strncpy_from_user(world.u64(world.cpu.regs.rsp + 8 + 8 * i), 4096) for i in range(argc)]
+    return [
+        world.task.mm.strncpy_from_user(world.u64(world.cpu.regs.rsp + 8 + 8 * i), 4096) for i in range(argc)
+    ]
 
 
 def test_execve_starts_another_program_and_forgets_the_old(world: World) -> None:

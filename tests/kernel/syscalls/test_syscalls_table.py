@@ -95,7 +95,9 @@ def test_an_address_as_a_value_is_shown_as_one(world: World) -> None:
         return 0x7F00_0000_0000
 
     world.trace().call("mmap", 0, 4096, 3, 0x22, -1, 0)
-    assert world.lines == ["mmap(NULL, 4096, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) = 0x7f0000000000"]
+    assert world.lines == [
+        "mmap(NULL, 4096, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) = 0x7f0000000000"
+    ]
 
 
 def test_what_a_call_reads_is_shown_from_before_it_and_what_it_writes_from_after(world: World) -> None:
@@ -211,7 +213,9 @@ def test_a_number_that_no_call_has_is_enosys(world: World) -> None:
 
 
 @pytest.mark.parametrize("traced", [False, True])
-def test_what_is_answered_enosys_is_counted_traced_or_not(traced: bool, world: World) -> None:
+def test_what_is_answered_enosys_is_counted_traced_or_not(
+    traced: bool, world: World
+) -> None:
     @syscall
     def clone(task: Any) -> int:
         raise LinuxError(ENOSYS, "not yet")
