@@ -256,6 +256,7 @@ class Kernel:
         process = self.current.process
         if any(each.expires for each in process.itimers):
             timer.expire(process, self.system.clock)
+        timer.enforce_cpu_limit(process, self.system.clock)
 
     def _settle(self, task: Task) -> None:
         """Did the first process end?"""

@@ -7,7 +7,15 @@ from typing import Annotated
 from kernel.abi.args import In, InBuf, Int, Out, Pid, RandomBuf, Size
 from kernel.abi.credargs import Personality, PersonalityResult
 from kernel.abi.errno import EACCES, EFAULT, EINVAL, EPERM, ESRCH, LinuxError
-from kernel.abi.limits import HOST_NAME_MAX, MAX_RW_COUNT, RLIM_NLIMITS, RLIMIT_NOFILE, TASK_SIZE, RlimitChoice
+from kernel.abi.limits import (
+    HOST_NAME_MAX,
+    MAX_RW_COUNT,
+    RLIM_NLIMITS,
+    RLIMIT_CPU,
+    RLIMIT_NOFILE,
+    TASK_SIZE,
+    RlimitChoice,
+)
 from kernel.abi.sched import Grnd, GrndFlags, Rusage, RusageChoice
 from kernel.abi.structs import Rlimit64, Sysinfo, Timeval, Utsname
 from kernel.abi.structs import Rusage as RusageStruct
@@ -134,6 +142,8 @@ def _set_limit(task: Task, process: Process, resource: int, new: Rlimit64) -> No
         raise LinuxError(EPERM, "raising a hard limit needs CAP_SYS_RESOURCE")
     process.rlimits.cur[resource] = new.rlim_cur
     process.rlimits.max[resource] = new.rlim_max
+    if resource == RLIMIT_CPU:
+        task.system.cpu.stop()  # it runs on with the new deadline
 
 
 @syscall

@@ -1,10 +1,12 @@
-"""Interval timers: alarm(2), setitimer(2). They fire at an exact instruction, since time is instructions."""
+"""Interval timers: alarm(2), setitimer(2); and RLIMIT_CPU. Each fires at an exact instruction: time is instructions."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from kernel.abi.signal import SIGALRM, SIGPROF, SIGVTALRM
+from kernel.abi.limits import RLIMIT_CPU
+from kernel.abi.signal import SIGALRM, SIGKILL, SIGPROF, SIGVTALRM, SIGXCPU
+from kernel.rlimit import INFINITY
 from kernel.task import signal
 from kernel.task.siginfo import kernel
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 REAL, VIRTUAL, PROF = range(3)
 _SIGNALS = (SIGALRM, SIGVTALRM, SIGPROF)
+_NSEC = 1_000_000_000
 
 
 class Itimer(NamedTuple):
@@ -39,8 +42,8 @@ def arm(process: Process, clock: Clock, which: int, value: int, interval: int) -
 
 
 def next_insns(process: Process, clock: Clock) -> int | None:
-    """The instruction count at which the first timer fires, None when none is armed."""
-    first: int | None = None
+    """The instruction count at which the first timer fires, or RLIMIT_CPU is met; None when none is armed."""
+    first = _cpu_limit(process)
     for which, timer in enumerate(process.itimers):
         if timer.expires:
             at = clock.insns_at(timer.expires) if which == REAL else timer.expires
@@ -57,3 +60,22 @@ def expire(process: Process, clock: Clock) -> None:
             again = timer.expires + missed * timer.interval if timer.interval else 0
             process.itimers[which] = timer._replace(expires=again)
             signal.send(process, kernel(_SIGNALS[which]))
+
+
+def _cpu_limit(process: Process) -> int | None:
+    """The CPU time at which RLIMIT_CPU is met, in ns. Without a soft limit the hard one is not looked at either."""
+    limits = process.rlimits
+    soft = limits.cur[RLIMIT_CPU]
+    return None if soft == INFINITY else min(soft, limits.max[RLIMIT_CPU]) * _NSEC
+
+
+def enforce_cpu_limit(process: Process, clock: Clock) -> None:
+    """check_process_timers: SIGXCPU at the soft limit, which moves on by a second; SIGKILL at the hard one."""
+    limit, limits = _cpu_limit(process), process.rlimits
+    if limit is None or clock.cpu_ns() < limit:
+        return
+    if clock.cpu_ns() >= limits.max[RLIMIT_CPU] * _NSEC:
+        signal.send(process, kernel(SIGKILL))
+    else:
+        signal.send(process, kernel(SIGXCPU))
+        limits.cur[RLIMIT_CPU] += 1

@@ -9,7 +9,7 @@ from fakes import DATA, Spin, Syscall, World
 
 from kernel.abi.errno import EFAULT, EINTR, EINVAL, EOPNOTSUPP, EPERM
 from kernel.abi.nr import NR
-from kernel.abi.signal import SIGALRM, SIGPROF, Sa
+from kernel.abi.signal import SIGALRM, SIGKILL, SIGPROF, SIGXCPU, Sa
 from kernel.kernel import Outcome
 
 SEC = 10**9
@@ -138,6 +138,21 @@ def test_a_timer_fires_at_an_exact_instruction(world: World) -> None:
     world.kernel.handle(trap)
     assert world.cpu.regs.rip == HANDLER
     assert world.kernel.until is None
+
+
+def test_cpu_time_is_limited_to_the_instruction_and_sleep_is_none_of_it(world: World) -> None:
+    handle(world, SIGXCPU)
+    world.put(struct.pack("<4q", 3, 0, 1, 2))
+    assert world.call("nanosleep", DATA, 0) == 0
+    assert world.call("setrlimit", 0, DATA + 16) == 0
+    for second, handled in ((1, True), (2, False)):
+        assert world.kernel.until == second * SEC
+        world.cpu.script.append(Spin(SEC))
+        trap = world.cpu.run(world.kernel, world.kernel.until)
+        assert world.cpu.insns == second * SEC
+        assert world.kernel.handle(trap) == handled
+    assert world.kernel.exit_status is not None
+    assert world.kernel.exit_status.sig == SIGKILL
 
 
 def test_an_interval_timer_comes_again_and_can_be_read(world: World) -> None:
