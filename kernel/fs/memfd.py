@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kernel.abi.errno import EBUSY, EINVAL, EPERM, LinuxError
 from kernel.abi.fcntl import S_IFREG, Open, Seal
 from kernel.fs.dentry import Dentry, Path
+from kernel.fs.hugememfd import HugeInode, make_huge_memfd
 from kernel.fs.ramfile import RamFile, RamOpen
 from kernel.mm.vma import MAYWRITE, SHARED
 
@@ -14,25 +15,38 @@ if TYPE_CHECKING:
     from kernel.fs.file import File
     from kernel.fs.inode import Cred
     from kernel.fs.vfs import Vfs
+    from kernel.mm.hugetlb import HugePool
 
 ALL_SEALS = Seal.SEAL | Seal.SHRINK | Seal.GROW | Seal.WRITE | Seal.FUTURE_WRITE | Seal.EXEC
 
 
-def make_memfd(vfs: Vfs, cred: Cred, name: bytes, *, sealable: bool, executable: bool) -> File:
-    """A new one, empty; not `executable` means that it never will be (MFD_NOEXEC_SEAL)."""
+def make_memfd(
+    vfs: Vfs, cred: Cred, name: bytes, *, sealable: bool, executable: bool, pool: HugePool | None = None, log2: int = 0
+) -> File:
+    """A new one, empty; not `executable` means that it never will be (MFD_NOEXEC_SEAL). With a `pool`: in huge pages of
+    2^`log2` bytes."""
+    if pool is not None:
+        huge = make_huge_memfd(vfs, cred, pool, name, log2, executable)
+        _settle(huge.file, sealable, executable)
+        return huge
     inode = RamFile(vfs.shm, S_IFREG | (0o777 if executable else 0o666), cred.fsuid, cred.fsgid)
     inode.nlink = 0
-    if not executable:
-        inode.seals = Seal.EXEC
-    elif sealable:
-        inode.seals = 0
+    _settle(inode, sealable, executable)
     path = Path(vfs.shm_mount, Dentry(b"/memfd:" + name + b" (deleted)", None, inode))
     return RamOpen(path, Open.RDWR | Open.LARGEFILE)
 
 
-def _sealable(file: File) -> RamFile:
+def _settle(inode: RamFile | HugeInode, sealable: bool, executable: bool) -> None:
+    """The seals that it begins with."""
+    if not executable:
+        inode.seals = Seal.EXEC
+    elif sealable:
+        inode.seals = 0
+
+
+def _sealable(file: File) -> RamFile | HugeInode:
     inode = file.inode
-    if not isinstance(inode, RamFile):
+    if not isinstance(inode, RamFile | HugeInode):
         raise LinuxError(EINVAL, "only files in memory have seals")
     return inode
 
@@ -58,6 +72,6 @@ def add_seals(file: File, seals: int) -> None:
     inode.seals |= seals
 
 
-def shared_writers(inode: RamFile) -> bool:
+def shared_writers(inode: RamFile | HugeInode) -> bool:
     """Is it mapped shared by somebody who may write (mapping_deny_writable)?"""
     return any(vma.flags & SHARED and vma.flags & MAYWRITE for _, vma in inode.pages.mappings.values())

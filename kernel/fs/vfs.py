@@ -8,6 +8,7 @@ from kernel.abi.errno import ENOTDIR, LinuxError
 from kernel.abi.fcntl import S_IFDIR, S_IFREG, Open
 from kernel.fs.chardev import CharDev, FullFile, NullFile, RandomFile, ZeroFile, no_tty
 from kernel.fs.dentry import Dentry, Mount, Path, full_name
+from kernel.fs.hugememfd import HugeFs
 from kernel.fs.inode import FileSystem
 from kernel.fs.path import FsContext, Walk, lookup
 from kernel.fs.ramfile import RamFile
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 Streams = tuple["Stream", "Stream", "Stream"]
 
 # Minor numbers of the anonymous devices, fixed so that st_dev repeats
-SHM, PIPEFS, SYSFS, PROC, ROOT, HOST = 1, 14, 20, 21, 25, 40
+SHM, PIPEFS, HUGETLBFS, SYSFS, PROC, ROOT, HOST = 1, 14, 17, 20, 21, 25, 40
 
 
 class PipeFs(FileSystem):
@@ -70,6 +71,7 @@ class Vfs:
         self.root = Path(self.mounts[0], self.tmpfs.root)
         self.shm_mount = self._internal(self.shm)
         self.pipe_mount = self._internal(self.pipes)
+        self.huge_mount = self._internal(HugeFs(HUGETLBFS, now))
         self._furnish(config)
         self.std = [self._std(stream) for stream in streams]
         try:

@@ -12,6 +12,7 @@ from kernel.abi.errno import (
     EFAULT,
     EINVAL,
     ENAMETOOLONG,
+    ENODEV,
     ENOTTY,
     EOVERFLOW,
     EPERM,
@@ -23,13 +24,14 @@ from kernel.abi.fcntl import Flock as FlockOp
 from kernel.abi.fcntlargs import FcntlArg, FcntlCommand, FcntlResult
 from kernel.abi.fileargs import CloseRangeFlags
 from kernel.abi.ioctlargs import IoctlArg, IoctlCommand
-from kernel.abi.mman import MfdFlags
+from kernel.abi.mman import MAP_HUGE_MASK, MAP_HUGE_SHIFT, MfdFlags
 from kernel.abi.structs import Flock, FOwnerEx
 from kernel.fs import memfd
 from kernel.fs.file import STATUS
 from kernel.fs.inode import owns
 from kernel.fs.locks import END, Locks
 from kernel.fs.pipe import PipeFile
+from kernel.syscalls.hugepages import HUGE_SIZES
 from kernel.syscalls.table import Outcome, syscall
 from kernel.wait import Block, Interrupted
 
@@ -276,12 +278,13 @@ MFD_CLOEXEC, MFD_ALLOW_SEALING, MFD_HUGETLB, MFD_NOEXEC_SEAL, MFD_EXEC = 1, 2, 4
 MFD_NAME_MAX = 249
 
 
-@syscall(partly="no MFD_HUGETLB")
+@syscall(partly="files of MFD_HUGETLB are not mapped privately, and take no fallocate")
 def memfd_create(task: Task, name: Text, flags: MfdFlags) -> int:
     """memfd_create(2)."""
     known = MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL | MFD_EXEC
-    if flags & MFD_HUGETLB:
-        raise LinuxError(EINVAL, "MFD_HUGETLB: files in huge pages are not modelled")
+    huge = bool(flags & MFD_HUGETLB)
+    if huge:
+        known |= MFD_HUGETLB | MAP_HUGE_MASK << MAP_HUGE_SHIFT
     if flags & ~known:
         raise LinuxError(EINVAL, "an unknown MFD_ flag")
     if flags & MFD_EXEC and flags & MFD_NOEXEC_SEAL:
@@ -292,9 +295,13 @@ def memfd_create(task: Task, name: Text, flags: MfdFlags) -> int:
         if error.errno == ENAMETOOLONG:
             raise LinuxError(EINVAL, f"the name is longer than {MFD_NAME_MAX} bytes") from None
         raise LinuxError(EFAULT, "the name cannot be read") from None
+    log2 = HUGE_SIZES.get(flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK, 0)
+    if huge and not log2:
+        raise LinuxError(ENODEV, f"there are no huge pages of 2^{flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK} bytes")
     file = memfd.make_memfd(
         task.system.vfs, task.cred, text,
         sealable=bool(flags & (MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL)), executable=not flags & MFD_NOEXEC_SEAL,
+        pool=task.system.frames.huge if huge else None, log2=log2,
     )  # fmt: skip
     return task.files.install(file, cloexec=bool(flags & MFD_CLOEXEC))
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.abi.errno import EEXIST, EINVAL, ENOMEM, LinuxError
+from kernel.abi.errno import EACCES, EEXIST, EINVAL, ENOMEM, EPERM, LinuxError
+from kernel.abi.fcntl import Seal
 from kernel.abi.limits import TASK_SIZE
-from kernel.abi.mman import MAP_HUGE_MASK, MAP_HUGE_SHIFT, MAP_TYPE, Map
+from kernel.abi.mman import MAP_HUGE_MASK, MAP_HUGE_SHIFT, MAP_TYPE, Map, Prot
 from kernel.mm import map as mm_map
 from kernel.mm import vma as vm
 from kernel.mm.fault import populate
@@ -14,6 +15,7 @@ from kernel.mm.hugetlb import HugeFile
 from kernel.mm.place import get_huge_area, round_hint_to_min
 
 if TYPE_CHECKING:
+    from kernel.fs.hugememfd import HugeOpen
     from kernel.task.task import Task
 
 HUGE_SIZES = {0: 21, 21: 21, 30: 30}  # MAP_HUGE_ field → log2 of a size that x86-64 has; 0 is the default size
@@ -21,13 +23,38 @@ HUGE_SIZES = {0: 21, 21: 21, 30: 30}  # MAP_HUGE_ field → log2 of a size that 
 
 def map_huge_pages(task: Task, addr: int, length: int, prot: int, flags: int, offset: int) -> int:
     """mmap with MAP_HUGETLB and MAP_ANONYMOUS: a file of its own, as hugetlb_file_setup makes it."""
-    mm = task.mm
     log2 = HUGE_SIZES.get(flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK)
     if log2 is None:
         raise LinuxError(EINVAL, f"there are no huge pages of 2^{flags >> MAP_HUGE_SHIFT & MAP_HUGE_MASK} bytes")
     if not length:
         raise LinuxError(EINVAL, "length is 0")
     size = -(-length // (1 << log2)) << log2
+    return _map(task, None, addr, size, prot, flags, offset >> 12, log2)
+
+
+def map_huge_file(task: Task, file: HugeOpen, addr: int, length: int, prot: int, flags: int, offset: int) -> int:
+    """mmap of a file in huge pages, which need not say MAP_HUGETLB (hugetlbfs_file_mmap)."""
+    if not length:
+        raise LinuxError(EINVAL, "length is 0")
+    log2 = file.pages.log2
+    size = -(-length // (1 << log2)) << log2
+    if flags & MAP_TYPE == Map.PRIVATE:
+        raise LinuxError(EINVAL, "private mappings of files in huge pages are not modelled")
+    if not file.readable or (prot & Prot.WRITE and not file.writable):
+        raise LinuxError(EACCES, "the file is not open for that")
+    if prot & Prot.WRITE and file.file.seals & (Seal.WRITE | Seal.FUTURE_WRITE):
+        raise LinuxError(EPERM, "a shared writable mapping of a file that is sealed against writing")
+    start = _map(task, file, addr, size, prot, flags, offset >> 12, log2)
+    if prot & Prot.WRITE and file.file.size < offset + size:
+        file.file.size, file.pages.length = offset + size, offset + size >> log2
+    return start
+
+
+def _map(
+    task: Task, opened: HugeOpen | None, addr: int, size: int, prot: int, flags: int, pgoff: int, log2: int
+) -> int:
+    """`size` bytes in huge pages, of a file or of one of its own."""
+    mm = task.mm
     if flags & Map.FIXED_NOREPLACE:
         flags |= Map.FIXED
     if size > TASK_SIZE:
@@ -39,7 +66,6 @@ def map_huge_pages(task: Task, addr: int, length: int, prot: int, flags: int, of
     if kind not in (Map.PRIVATE, Map.SHARED, Map.SHARED_VALIDATE):
         raise LinuxError(EINVAL, "neither MAP_SHARED nor MAP_PRIVATE (or both)")
     shared = kind != Map.PRIVATE
-    pgoff = offset >> 12
     if pgoff & 511:
         raise LinuxError(EINVAL, "offset is not aligned to a huge page")
     if log2 != 21:
@@ -49,11 +75,21 @@ def map_huge_pages(task: Task, addr: int, length: int, prot: int, flags: int, of
         vm_flags |= vm.SHARED | vm.MAYSHARE
     if flags & Map.NORESERVE:
         vm_flags |= vm.NORESERVE
-    file = HugeFile(task.system.frames.huge, pgoff >> 9, size >> 21, shared, not flags & Map.NORESERVE)
+    file: HugeFile
+    if opened is None:
+        file = HugeFile(task.system.frames.huge, pgoff >> 9, size >> 21, shared, not flags & Map.NORESERVE)
+    else:
+        file = opened.pages
+        if not opened.writable or opened.file.seals & (Seal.WRITE | Seal.FUTURE_WRITE):
+            vm_flags &= ~vm.MAYWRITE
+        if not flags & Map.NORESERVE:
+            opened.pages.promise(pgoff >> 9, (pgoff >> 9) + (size >> 21))
+    behind: object = file if opened is None else opened
     try:
-        mm_map.mmap_region(mm, start, start + size, vm_flags & ~(vm.LOCKED | vm.LOCKONFAULT), file, pgoff, file)
+        mm_map.mmap_region(mm, start, start + size, vm_flags & ~(vm.LOCKED | vm.LOCKONFAULT), file, pgoff, behind)
     except LinuxError:
-        file.pool.reserved -= len(file.promised)
+        if opened is None:
+            file.pool.reserved -= len(file.promised)
         raise
     if vm_flags & vm.LOCKED or flags & Map.LOCKED or flags & (Map.POPULATE | Map.NONBLOCK) == Map.POPULATE:
         populate(mm, start, start + size)

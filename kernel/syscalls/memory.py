@@ -21,6 +21,7 @@ from kernel.abi.mman import (
     Prot,
     ProtFlags,
 )
+from kernel.fs.hugememfd import HugeOpen
 from kernel.fs.ramfile import RamFile
 from kernel.mm import map as mm_map
 from kernel.mm import vma as vm
@@ -32,7 +33,7 @@ from kernel.mm.protect import mprotect as change_protection
 from kernel.mm.remap import mremap as move_mapping
 from kernel.mm.residency import mseal as seal
 from kernel.mm.shmem import Shmem
-from kernel.syscalls.hugepages import map_huge_pages
+from kernel.syscalls.hugepages import map_huge_file, map_huge_pages
 from kernel.syscalls.table import Hexadecimal, syscall
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def mmap(task: Task, addr: Addr, length: Size, prot: ProtFlags, flags: MapFlags,
         file: File | None = None
     else:
         file = task.files.get(fd)
+        if isinstance(file, HugeOpen):
+            return map_huge_file(task, file, addr, length, prot, flags, offset)
         if flags & Map.HUGETLB:
             raise LinuxError(EINVAL, "MAP_HUGETLB of a file that is not in hugetlbfs")
     if not length:

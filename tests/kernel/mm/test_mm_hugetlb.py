@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from files import Files
 
-from kernel.abi.errno import EACCES, EINVAL, ENOMEM
+from kernel.abi.errno import EACCES, EBUSY, EINVAL, ENODEV, ENOMEM, EPERM
 from kernel.cpu import Access
 from kernel.mm.check import check
 from kernel.mm.fault import Fault, handle_mm_fault
@@ -133,3 +133,45 @@ def test_root_sizes_the_pool(guest: Files) -> None:
 def checked(guest: Files) -> None:
 
     check(guest.task.mm)
+
+
+def test_a_memfd_in_huge_pages(guest: Files) -> None:
+    fd = guest.sys("memfd_create", b"h\0", 4 | 2)
+    assert guest.sys("write", fd, b"x", 1) == guest.sys("ftruncate", fd, 4096) == -EINVAL
+    assert guest.sys("ftruncate", fd, 2 * H) == 0
+    at = guest.call("mmap", 0, H, RW, 1, fd, 0)
+    assert (at % H, pool(guest)) == (0, (4, 4, 1, 0))
+    guest.put(b"\7", at + 5)
+    assert pool(guest) == (4, 3, 0, 0)
+    assert [guest.pread(fd, 8, pos) for pos in (4, H, 2 * H)] == [b"\0\7" + bytes(6), bytes(8), b""]
+    again = guest.call("mmap", 0, 100, RW, 1 | 0x40000, fd, 0)
+    assert guest.get(1, again + 5) == b"\7"
+    assert guest.sys("munmap", again, 4096) == guest.call("mmap", 0, H, RW, 1, fd, 4096) == -EINVAL
+    assert guest.sys("munmap", again, H) == 0
+    grown = guest.call("mmap", 0, 2 * H, RW, 1, fd, H)  # a writable mapping past the end makes the file longer
+    assert guest.sys("lseek", fd, 0, 2) == 3 * H
+    assert pool(guest) == (4, 3, 2, 0)
+    guest.put(b"x", grown + H)
+    assert guest.sys("ftruncate", fd, H) == 0
+    assert pool(guest) == (4, 3, 0, 0)
+    assert handle_mm_fault(guest.task.mm, grown, Access.WRITE) is Fault.BUS
+    assert guest.sys("munmap", grown, 2 * H) == 0
+    assert guest.sys("fcntl", fd, 1033, 8) == -EBUSY
+    assert guest.sys("fcntl", fd, 1033, 2) == 0
+    assert guest.sys("ftruncate", fd, 0) == -EPERM
+    assert "/memfd:h (deleted)" in guest.slurp("/proc/self/maps").decode()
+    check(guest.task.mm)
+    assert guest.sys("munmap", at, H) == 0
+    assert pool(guest) == (4, 3, 0, 0)  # the file has it
+    assert guest.sys("close", fd) == 0
+    assert pool(guest) == (4, 4, 0, 0)
+
+
+def test_sizes_of_huge_pages_for_a_memfd(guest: Files) -> None:
+    assert guest.sys("memfd_create", b"h\0", 4 | 20 << 26) == -ENODEV
+    assert guest.sys("memfd_create", b"h\0", 21 << 26) == -EINVAL
+    gigabyte = guest.sys("memfd_create", b"h\0", 4 | 30 << 26)
+    assert guest.call("mmap", 0, H, RW, 1, gigabyte, 0) == -ENOMEM
+    two = guest.sys("memfd_create", b"h\0", 4 | 21 << 26)
+    assert guest.call("mmap", 0, 5 * H, RW, 1, two, 0) == -ENOMEM
+    assert pool(guest) == (4, 4, 0, 0)
