@@ -19,9 +19,9 @@ DEEPEST, FRAMES = 64, 64
 ALL = (1 << 64) - 1
 
 ALLOCATE, RESIZE, RELEASE, ASK = 1, 2, 3, 4  # verbs
-LOG2, EXACT_SIZE = 1, 2  # options
-INNER, TAIL, UNFINISHED, ABANDONED, FREED_TWICE, NO_BLOCK, MISMATCHED, WRONG_SIZE, OVERLAPS, CUT = (
-    1 << bit for bit in range(10)
+LOG2, EXACT_SIZE, ZEROES, NEVER_NULL, SETS_ERRNO, RULED, FREES_FAILED, IN_PLACE = (1 << bit for bit in range(8))
+INNER, TAIL, UNFINISHED, ABANDONED, FREED_TWICE, NO_BLOCK, MISMATCHED, WRONG_SIZE, OVERLAPS, CUT, BROKEN = (
+    1 << bit for bit in range(11)
 )
 MISUSE = FREED_TWICE | NO_BLOCK | MISMATCHED | WRONG_SIZE
 GOES_ON, ENDS, NOTHING_TELLS = 1, 2, 3
@@ -39,6 +39,7 @@ class Function(NamedTuple):
     pointer: int = -1
     alignment: int = -1
     out: int = -1  # where it stores the block, if it returns 0
+    aligned: int = 4  # what it makes is aligned to 1 << aligned; up to 16, only as far as the size asks for it
 
 
 class RuleError(ValueError):
@@ -61,6 +62,7 @@ class _HeapFields(NamedTuple):
     record: str = ""  # the folder that keeps the run's heap; "": none
     suppressions: tuple[Suppression, ...] = ()  # findings to let pass, beside those of every C library's start
     default_suppressions: bool = True
+    strict: bool = False  # check what the allocator promises
 
 
 class HeapOptions(_HeapFields):
@@ -93,6 +95,7 @@ class Listener(NamedTuple):
     events: Callable[[memoryview], None]  # whole EVENTs, in the order in which the calls ended; valid until it returns
     misuse: Callable[[bytes, bytes], None]  # the call's EVENT as far as it is known, and the BLOCK or b""; rip is at it
     rule: Callable[[int], Rule]  # asked once for each return address
+    violation: Callable[[bytes, int, int], None] = lambda _event, _what, _detail: None  # see Strict
 
 
 CLASSES, SMALL_COST = 66, 1024  # size classes; costs below are counted each
@@ -105,6 +108,40 @@ class Totals(NamedTuple):
     head: bytes  # TOTALS
     places: bytes  # (calls, bytes) by call stack, or by site
     dear: bytes  # (cost | class << 32 | group << 40 | 1 << 63, calls), all zero where the table is empty
+
+
+# What an allocator may break, and the number that tells more of it.
+VIOLATIONS = (
+    "",
+    "overlap",  # start of the live block that it overlaps
+    "misaligned",  # the alignment it should have
+    "not-zero",  # offset of the first such byte
+    "too-small",  # bytes that the block was asked to have
+    "outside",  # offset of the first byte in memory that is not the allocator's
+    "lost-bytes",  # bytes of which some changed
+    "impossible-size",
+    "no-errno",  # what errno is
+    "null",
+)
+NO_PLACE, IN_TLS, AT_ADDRESS = range(3)
+
+
+class ErrnoPlace(NamedTuple):
+    """Where errno is: at an offset from the FS base, at an address, or not known."""
+
+    how: int = NO_PLACE
+    at: int = 0
+
+
+class Strict(Protocol):
+    """Checks what the allocator promises, at each call of the program; Listener.violation is told."""
+
+    @property
+    def unchecked(self) -> int:
+        """Checks that were left out: part of the block was in swap, or in a file and not read yet."""
+
+    def mapped(self, instructions: int, where: tuple[int, int, int], /) -> None:
+        """(start, end, kind): see emu.trace.space.SpaceSink."""
 
 
 class CallHooks(Protocol):
@@ -120,6 +157,9 @@ class CallHooks(Protocol):
 
     def add(self, va: int, function: Function) -> int:
         """Trace the function that begins at `va`; its number, counted from 0."""
+
+    def be_strict(self, errno: ErrnoPlace) -> Strict:
+        """Check what the functions promise from now on."""
 
     def look_at(self, cr3: int, counters: memoryview | None) -> None:
         """Calls count in the address space `cr3` only; `counters` are its Mm.counters."""

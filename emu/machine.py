@@ -95,7 +95,7 @@ class Machine:
             lambda: _ranges(mm), lambda start, end: resident(mm, start, end), lambda: task.mm not in (mm, None),
         )  # fmt: skip
         probes = probes_of(elf, bias, options.rules)
-        return HeapTracer(fold, spaces, options.sinks, probes, guest, options.stack, record)
+        return HeapTracer(fold, spaces, options.sinks, probes, guest, options.stack, record, options.strict)
 
     def run(self, interrupts: Interrupts, unread: Callable[[], bool] | None = None) -> Stopped:
         """The trap loop. What the guest does to itself is its end; what we do to it is in the value.

@@ -10,7 +10,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from emu.calls import ALLOCATE, ASK, EXACT_SIZE, LOG2, RELEASE, RESIZE, Function
+from emu.calls import (
+    ALLOCATE,
+    ASK,
+    EXACT_SIZE,
+    FREES_FAILED,
+    IN_PLACE,
+    LOG2,
+    NEVER_NULL,
+    RELEASE,
+    RESIZE,
+    SETS_ERRNO,
+    ZEROES,
+    Function,
+)
 from emu.elf import STT_FUNC, Elf
 
 REGISTERS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
@@ -33,7 +46,7 @@ class Form(NamedTuple):
 # What a rule may say a function is.
 FORMS = {
     "malloc": Form("malloc", ("size",), 1),
-    "calloc": Form("calloc", ("times", "size"), 2),
+    "calloc": Form("calloc", ("times", "size"), 2, ZEROES),
     "realloc": Form("realloc", ("pointer", "size"), 2),
     "reallocarray": Form("realloc", ("pointer", "times", "size"), 3),
     "free": Form("free", ("pointer",), 1),
@@ -71,60 +84,116 @@ def of_form(name: str, arguments: Iterable[int] = (), options: int = 0) -> Funct
     return function(form.kind, form.options | options, **dict(zip(form.roles, given, strict=False)))
 
 
+PAGES = 12  # valloc: aligned to 1 << 12
+
+
 def _c_functions() -> dict[str, Function]:
-    named = {name: of_form(name) for name in ("malloc", "calloc", "realloc", "reallocarray", "free", "memalign")}
-    named |= {name: of_form(name) for name in ("posix_memalign", "free_sized", "malloc_usable_size")}
+    """The C library's. POSIX: a failure sets errno to ENOMEM."""
+    same = ("malloc", "calloc", "realloc", "reallocarray", "free", "memalign", "posix_memalign", "free_sized")
+    named = {name: of_form(name) for name in same}
     named |= {"aligned_alloc": of_form("memalign"), "cfree": of_form("free")}
-    named |= {"valloc": of_form("malloc"), "pvalloc": of_form("malloc")}
+    named |= {name: of_form("malloc")._replace(aligned=PAGES) for name in ("valloc", "pvalloc")}
     named["free_aligned_sized"] = function("free", EXACT_SIZE, pointer=0, alignment=1, size=2)
-    return named
+    for name, does in named.items():
+        if does.verb in (ALLOCATE, RESIZE):
+            named[name] = does._replace(options=does.options | SETS_ERRNO)
+    return named | {"malloc_usable_size": of_form("malloc_usable_size")}
 
 
 _C = _c_functions()
 _JEMALLOC = {
     "mallocx": function("malloc", LOG2, size=0, alignment=1),
     "rallocx": function("realloc", LOG2, pointer=0, size=1, alignment=2),
+    "xallocx": function("realloc", IN_PLACE, pointer=0, size=1),
     "dallocx": of_form("free"),
     "sdallocx": of_form("free"),
     "sallocx": of_form("malloc_usable_size"),
 }
+_UNKNOWN = function("malloc")._replace(aligned=0)  # strdup: what it asks for is not said
+
+
+def _on_heaps(**of_default: Function) -> dict[str, Function]:
+    """mimalloc's: each also as heap_…, with the heap before the other arguments."""
+    roles = ("size", "times", "pointer", "alignment", "out")
+    shifted = {
+        f"heap_{name}": does._replace(**{role: at + 1 for role in roles if (at := getattr(does, role)) >= 0})
+        for name, does in of_default.items()
+    }
+    return of_default | shifted
+
+
 _MIMALLOC = {
-    "zalloc": of_form("malloc"),
-    "malloc_small": of_form("malloc"),
-    "zalloc_small": of_form("malloc"),
-    "mallocn": of_form("calloc"),
-    "reallocn": of_form("reallocarray"),
-    "reallocf": of_form("realloc"),
-    "rezalloc": of_form("realloc"),
-    "recalloc": of_form("reallocarray"),
-    "malloc_aligned": function("memalign", size=0, alignment=1),
-    "zalloc_aligned": function("memalign", size=0, alignment=1),
-    "calloc_aligned": function("memalign", times=0, size=1, alignment=2),
-    "realloc_aligned": function("realloc", pointer=0, size=1, alignment=2),
+    **_on_heaps(
+        malloc=_C["malloc"],
+        calloc=_C["calloc"],
+        realloc=_C["realloc"],
+        zalloc=of_form("malloc", options=ZEROES),
+        malloc_small=of_form("malloc"),
+        mallocn=function("calloc", times=0, size=1),
+        reallocn=of_form("reallocarray"),
+        reallocf=of_form("realloc", options=FREES_FAILED),
+        rezalloc=of_form("realloc"),
+        recalloc=of_form("reallocarray"),
+        malloc_aligned=function("memalign", size=0, alignment=1),
+        zalloc_aligned=function("memalign", ZEROES, size=0, alignment=1),
+        calloc_aligned=function("memalign", ZEROES, times=0, size=1, alignment=2),
+        realloc_aligned=function("realloc", pointer=0, size=1, alignment=2),
+        rezalloc_aligned=function("realloc", pointer=0, size=1, alignment=2),
+        recalloc_aligned=function("realloc", pointer=0, times=1, size=2, alignment=3),
+        # of these the byte at an offset is aligned
+        malloc_aligned_at=function("memalign", size=0)._replace(aligned=0),
+        zalloc_aligned_at=function("memalign", ZEROES, size=0)._replace(aligned=0),
+        calloc_aligned_at=function("memalign", ZEROES, times=0, size=1)._replace(aligned=0),
+        realloc_aligned_at=function("realloc", pointer=0, size=1)._replace(aligned=0),
+        rezalloc_aligned_at=function("realloc", pointer=0, size=1)._replace(aligned=0),
+        recalloc_aligned_at=function("realloc", pointer=0, times=1, size=2)._replace(aligned=0),
+        strdup=_UNKNOWN,
+        strndup=_UNKNOWN,
+        realpath=_UNKNOWN,
+    ),
+    "zalloc_small": of_form("malloc", options=ZEROES),
+    # a heap is a block of its own; what is left in one that is destroyed counts as never freed
+    "heap_new": _UNKNOWN,
+    "heap_delete": of_form("free"),
+    "heap_destroy": of_form("free"),
+    "expand": of_form("realloc"),
+    "mbsdup": _UNKNOWN,
+    "wcsdup": _UNKNOWN,
     "free_size": of_form("free"),
     "free_aligned": of_form("free"),
     "free_size_aligned": of_form("free"),
     "usable_size": of_form("malloc_usable_size"),
     "malloc_size": of_form("malloc_usable_size"),
-    "new": of_form("new"),
-    "new_nothrow": of_form("new"),
-    "new_n": function("new[]", times=0, size=1),
-    "new_aligned": function("new", size=0, alignment=1),
-    "new_aligned_nothrow": function("new", size=0, alignment=1),
 }
-_TCMALLOC = {
-    "new": of_form("new"),
-    "new_nothrow": of_form("new"),
-    "newarray": of_form("new[]"),
-    "newarray_nothrow": of_form("new[]"),
-    "delete": of_form("delete"),
-    "delete_nothrow": of_form("delete"),
-    "delete_sized": of_form("delete"),
-    "deletearray": of_form("delete[]"),
-    "deletearray_nothrow": of_form("delete[]"),
-    "deletearray_sized": of_form("delete[]"),
-    "malloc_size": of_form("malloc_usable_size"),
+# mi_free takes these as well as delete does.
+_MIMALLOC |= {
+    name: does._replace(family=does.family | C)
+    for name, does in {
+        "new": of_form("new", options=NEVER_NULL),
+        "new_nothrow": of_form("new"),
+        "new_n": function("new[]", NEVER_NULL, times=0, size=1),
+        "new_aligned": function("new", NEVER_NULL, size=0, alignment=1),
+        "new_aligned_nothrow": function("new", size=0, alignment=1),
+        "new_realloc": of_form("realloc", options=NEVER_NULL),
+        "new_reallocn": of_form("reallocarray", options=NEVER_NULL),
+    }.items()
 }
+
+
+def _tcmalloc() -> Iterator[tuple[str, Function]]:
+    for array in ("", "array"):
+        kind = "[]" if array else ""
+        for aligned, alignment in (("", -1), ("_aligned", 1)):
+            for nothrow in ("", "_nothrow"):
+                options = 0 if nothrow else NEVER_NULL
+                yield f"new{array}{aligned}{nothrow}", function(f"new{kind}", options, size=0, alignment=alignment)
+                yield f"delete{array}{aligned}{nothrow}", of_form(f"delete{kind}")
+            yield f"delete{array}_sized{aligned}", of_form(f"delete{kind}")
+    yield "malloc_size", of_form("malloc_usable_size")
+    yield "malloc_skip_new_handler", _C["malloc"]
+
+
+_TCMALLOC = dict(_tcmalloc())
 # prefix → what its family has beside the C names
 _PREFIXES = {
     "": _JEMALLOC, "__libc_": {}, "je_": _JEMALLOC, "_rjem_": _JEMALLOC, "jemalloc_": _JEMALLOC,
@@ -143,10 +212,11 @@ def known(name: str) -> Function | None:
     match = _OPERATOR.fullmatch(name)
     if match is None:
         return None
-    which, pointer, sized, aligned, _ = match.groups()
+    which, pointer, sized, aligned, nothrow = match.groups()
     kind = _OPERATORS[which]
     if kind.startswith("new"):
-        return function(kind, size=0, alignment=1 if aligned else -1) if sized and not pointer else None
+        options = 0 if nothrow else NEVER_NULL
+        return function(kind, options, size=0, alignment=1 if aligned else -1) if sized and not pointer else None
     if not pointer:
         return None
     size, alignment = (1 if sized else -1), (1 + bool(sized) if aligned else -1)
@@ -185,5 +255,6 @@ def _agreed(one: Function, other: Function) -> Function:
     }
     if one.verb != other.verb:
         return one
-    options = one.options & other.options
-    return one._replace(family=one.family | other.family, options=options if roles["size"] >= 0 else 0, **roles)
+    options = one.options & other.options & ~(EXACT_SIZE if roles["size"] < 0 else 0)
+    aligned = min(one.aligned, other.aligned)
+    return one._replace(family=one.family | other.family, options=options, aligned=aligned, **roles)

@@ -43,7 +43,7 @@ class VmaMap(NamedTuple):
     start: int
     end: int
     flags: int  # VM_ flags of the mapping
-    file: bool  # a file or shared memory is behind it
+    kind: str  # "anon"; "file": a file or shared memory is behind it; "brk"
 
 
 class VmaUnmap(NamedTuple):

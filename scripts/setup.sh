@@ -73,4 +73,22 @@ packages() {
     apt_install $missing || say "setup: apt-get failed; tests that need these packages are skipped:$missing"
 }
 
+# mimalloc is a shared library in Debian; guests are linked statically, from its source package: build/mimalloc.
+mimalloc() {
+    [ ! -e build/mimalloc/src/static.c ] && command -v apt-get >/dev/null || return 0
+    say "setup: fetching the source package mimalloc"
+    mkdir -p build/apt/lists/partial build/mimalloc
+    sed -n 's/^Types: deb$/Types: deb-src/; p' /etc/apt/sources.list.d/debian.sources >build/apt/src.sources 2>/dev/null || :
+    sed -n 's/^deb /deb-src /p' /etc/apt/sources.list >build/apt/src.list 2>/dev/null || :
+    list=build/apt/src.sources
+    [ -s $list ] || list=build/apt/src.list
+    set -- -qq -o Dir::Etc::SourceList="$PWD/$list" -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists="$PWD/build/apt/lists"
+    (
+        apt-get "$@" update && cd build/apt && apt-get "$@" source --download-only mimalloc &&
+            tar -xf mimalloc_*.orig.tar.* -C ../mimalloc --strip-components=1
+    ) >/dev/null 2>&1 || say "setup: no source package mimalloc; tests that need it are skipped"
+    rm -rf build/apt
+}
+
 "$1"
+[ "$1" != packages ] || mimalloc

@@ -72,7 +72,9 @@ MUSL_TARGET = ("-target", "x86_64-linux-musl")
 GCC = (("gcc", "gcc"), ("/usr/lib/x86_64-linux-gnu/libc.a", "libc6-dev"))
 _JEMALLOC = str(LIBRARIES / "libjemalloc.a")
 _TCMALLOC = str(LIBRARIES / "libtcmalloc_minimal.a")
+_MIMALLOC = str(BUILD / "mimalloc" / "src" / "static.c")
 
+_MIMALLOC_FLAGS = ("-DMI_MALLOC_OVERRIDE=1", "-Ibuild/mimalloc/include")
 _WHOLE_TCMALLOC = ("-Wl,--whole-archive", _TCMALLOC, "-Wl,--no-whole-archive", "-lm", "-lstdc++", "-lpthread")
 _DIET = ("diet", "-Os", "gcc", "-nostdinc", "-isystem", "/usr/include/diet")
 _PLAIN = ("-static", "-no-pie")
@@ -92,7 +94,7 @@ KINDS = {
             ("gcc",),
             None,
             (*GCC, (_JEMALLOC, "libjemalloc-dev"), ("g++", "g++")),
-            _MALLOC,
+            (*_MALLOC, "-DALLOCATOR_jemalloc"),
             (_JEMALLOC, "-lm", "-lstdc++", "-ldl", "-lpthread"),
         ),
         Kind(
@@ -102,6 +104,14 @@ KINDS = {
             (*GCC, (_TCMALLOC, "libgoogle-perftools-dev"), ("g++", "g++")),
             _MALLOC,
             _WHOLE_TCMALLOC,
+        ),
+        Kind(
+            "mimalloc",
+            ("gcc",),
+            None,
+            (*GCC, (_MIMALLOC, "mimalloc (its source: make packages)")),
+            (*_MALLOC, "-DALLOCATOR_mimalloc", "-w", *_MIMALLOC_FLAGS, "build/mimalloc/src/static.c"),
+            ("-lpthread",),
         ),
     )
 }

@@ -95,7 +95,8 @@ class HeapFold:
         returned = (flags & (ABANDONED | UNFINISHED)) == 0
         self.failed += int(np.count_nonzero(wanted & ~made & returned & (events["size"] != 0)))
         self.unreturned += int(np.count_nonzero(outer & ~returned))
-        sizes = np.where(made, events["size"], 0).astype(np.int64)
+        possible = events["size"] < 1 << 63  # a larger block, which only a broken allocator makes, counts as empty
+        sizes = np.where(made & possible, events["size"], 0).astype(np.int64)
         self._fold_live(events, first, made, sizes, outer)
         classes = _classes(np.where(made, sizes, events["freed"].astype(np.int64)))
         self.sizes += np.bincount(classes[made], minlength=CLASSES)

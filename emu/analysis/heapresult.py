@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from emu.analysis.heap import Cost, HeapFold, Peak, class_name, size_class
 from emu.analysis.misuse import Misuse, Places, misuses
+from emu.analysis.rounding import Rounding, Roundings
 from emu.analysis.space import Map, Space, SpaceFold, space_of
+from emu.analysis.strict import Strictness, strictness
 from emu.analysis.suppressions import sift
 from emu.analysis.timeline import Timeline
 from emu.calls import CLASSES
@@ -50,6 +53,7 @@ class SizeClass:
     allocations: int
     malloc: Cost | None
     free: Cost | None
+    rounded: Rounding | None  # what the allocator takes for them, headers included
 
 
 class HeapFacts(NamedTuple):
@@ -66,6 +70,7 @@ class HeapFacts(NamedTuple):
     map: Map  # what each byte of the address space is
     timeline: Timeline
     ended_early: str = ""  # why the rest of the run was not traced
+    strict: Strictness | None = None  # where the allocator's promises were checked
 
 
 def facts_of(tracer: HeapTracer, space: SpaceFold, timeline: Timeline) -> HeapFacts:
@@ -73,9 +78,10 @@ def facts_of(tracer: HeapTracer, space: SpaceFold, timeline: Timeline) -> HeapFa
     calls, blocks = tracer.calls, tracer.blocks()
     places = Places(tracer.place, calls.sites(), calls.stacks())
     found = misuses(tracer.caught, tracer.names, places)
+    strict = strictness(tracer.promises, tracer.names, places) if tracer.promises else None
     return HeapFacts(
         tracer.names, tracer.symbols.bias, places, found, tracer.misuses, calls.lost, blocks,
-        space_of(space, blocks, tracer.resident), Map(space.ranges, blocks), timeline, tracer.ended_early,
+        space_of(space, blocks, tracer.resident), Map(space.ranges, blocks), timeline, tracer.ended_early, strict,
     )  # fmt: skip
 
 
@@ -96,9 +102,9 @@ class Heap:
         places = facts.places
         self.call_sites = tuple(places.sites)  # return addresses, as EVENT's `site` numbers them
         self.functions, self.bias = facts.functions, facts.bias
-        self.space, self.map = facts.space, facts.map
+        self.space, self.map, self.strict = facts.space, facts.map, facts.strict
         self.timeline = facts.timeline
-        self._fold = fold
+        self._fold, self._blocks = fold, facts.blocks
         self.leaks, self.misuse, self.suppressed = sift(suppressions, _leaks(facts.blocks, places), facts.misuse)
         self.misuse_count = facts.misuse_count - sum(each.misuses for each in self.suppressed)
         by_stack = any(places.stacks[1:])
@@ -131,11 +137,21 @@ class Heap:
 
     def classes(self) -> list[SizeClass]:
         """The size histogram, from small to large; empty classes are left out."""
+        fold = self._fold
+        bounds = (0, 0, *(8 << n for n in range(1, CLASSES)))  # class n: bounds[n] + 1 … bounds[n + 1]
         rows = [
-            SizeClass(class_name(n), int(self._fold.sizes[n]), self._fold.cost("malloc", n), self._fold.cost("free", n))
+            SizeClass(
+                class_name(n), int(fold.sizes[n]), fold.cost("malloc", n), fold.cost("free", n),
+                self.rounding.between(bounds[n] + (n > 0), bounds[n + 1]),
+            )
             for n in range(CLASSES)
-        ]
+        ]  # fmt: skip
         return [row for row in rows if row.allocations or row.free]
+
+    @functools.cached_property
+    def rounding(self) -> Roundings:
+        """What the allocator takes for a block of each size."""
+        return Roundings(self._blocks)
 
 
 def _leaks(blocks: Events, places: Places) -> list[Leak]:

@@ -115,14 +115,14 @@ def _lies(pointer: int, caught: Caught) -> str:
 def lines(misuse: Misuse) -> Iterator[str]:
     """The misuse as a report prints it."""
     yield f"{misuse.kind}: {misuse.text}"
-    yield from _told("at", misuse.at)
+    yield from told("at", misuse.at)
     if misuse.allocated is not None:
-        yield from _told("allocated by", misuse.allocated)
+        yield from told("allocated by", misuse.allocated)
     if misuse.freed is not None:
-        yield from _told("freed by", misuse.freed)
+        yield from told("freed by", misuse.freed)
 
 
-def _told(word: str, happening: Happening) -> Iterator[str]:
+def told(word: str, happening: Happening) -> Iterator[str]:
     when = "" if happening.instructions is None else f", instruction {happening.instructions:,}"
     yield f"  {word} {happening.function}{when}"
     yield from (f"    {place}" for place in happening.calls)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from emu.trace.space import FILE, HELD, NOTHING, Range
+from emu.trace.space import HELD, KIND, NOTHING, Range
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,8 +77,8 @@ class SpaceFold:
         self._every = self._changes = 1
 
     def mapped(self, instructions: int, where: Range) -> None:
-        gone = sum(each.end - each.start for each in self.ranges.put(where) if each.kind & ~FILE == HELD)
-        come = where.end - where.start if where.kind & ~FILE == HELD else 0
+        gone = sum(each.end - each.start for each in self.ranges.put(where) if each.kind & KIND == HELD)
+        come = where.end - where.start if where.kind & KIND == HELD else 0
         if come == gone:
             return
         self.held += come - gone
@@ -124,13 +124,13 @@ class Map:
             if bool(((blocks["pointer"] <= va) & (va - blocks["pointer"] < blocks["size"])).any()):
                 return word
         found = self._ranges.at(va)
-        return "nothing" if found is None else "own" if found.kind & ~FILE == HELD else "other"
+        return "nothing" if found is None else "own" if found.kind & KIND == HELD else "other"
 
     def sums(self) -> tuple[int, int, int]:
         """Bytes that are (live and held, freed and held, live elsewhere); where blocks overlap, live ones win."""
         import numpy as np
 
-        held = np.array([each[:2] for each in self._ranges if each.kind & ~FILE == HELD], np.int64).reshape(-1, 2)
+        held = np.array([each[:2] for each in self._ranges if each.kind & KIND == HELD], np.int64).reshape(-1, 2)
         spans = [held, *(_spans(blocks) for blocks in (self._live, self._freed))]
         edges = np.concatenate([span.T.ravel() for span in spans])
         if not len(edges):
@@ -157,7 +157,7 @@ def _spans(blocks: Blocks) -> NDArray[np.int64]:
 def space_of(fold: SpaceFold, blocks: Blocks, resident: Callable[[int, int], int] | None) -> Space:
     """The sums as of now; `resident` counts the bytes of [start, end) that are in RAM, where somebody can."""
     live, freed, elsewhere = Map(fold.ranges, blocks).sums()
-    ranges = tuple(each for each in fold.ranges if each.kind & ~FILE == HELD)
+    ranges = tuple(each for each in fold.ranges if each.kind & KIND == HELD)
     in_ram = None if resident is None else sum(resident(each.start, each.end) for each in ranges)
     own = fold.held - live - freed
     return Space(fold.held, ranges, live, freed, own, in_ram, elsewhere, fold.peak, tuple(fold.history))

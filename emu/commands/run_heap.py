@@ -45,6 +45,12 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
         help="tell also of what the C and C++ runtimes allocate at their start and keep (with --heap)",
     )
     add(
+        "--strict",
+        action="store_true",
+        help="check the allocator too: overlaps, alignment, calloc's zeroes, realloc's bytes, errno … (with --heap); "
+        f"exit with {ERROR_CODE}, or --error-exitcode, if it breaks a promise",
+    )
+    add(
         "--error-exitcode",
         metavar="N",
         nargs="?",
@@ -56,7 +62,8 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
 
 def options_of(options: argparse.Namespace) -> HeapOptions | None:
     """What to trace; None: nothing. Raises Refusal."""
-    names = ("stack", "alloc", "alloc_file", "record", "suppressions", "no_default_suppressions", "error_exitcode")
+    names = ["stack", "alloc", "alloc_file", "record", "strict", "suppressions"]
+    names += ["no_default_suppressions", "error_exitcode"]
     asked = [name for name in names if getattr(options, name) not in (None, False, [])]
     if not options.heap:
         if asked:
@@ -76,6 +83,7 @@ def options_of(options: argparse.Namespace) -> HeapOptions | None:
             options.stack or 0,
             record=options.record or "",
             suppressions=tuple(suppressions),
+            strict=options.strict,
             default_suppressions=not options.no_default_suppressions,
         )
     except RuleError as wrong:
@@ -109,8 +117,10 @@ def report(run: Run, why: bool = False) -> None:
 
 
 def exit_code(options: argparse.Namespace, run: Run) -> int | None:
-    """The code that --error-exitcode asks for; None: the run's own."""
+    """The code that --error-exitcode or --strict asks for; None: the run's own."""
     heap = run.heap
+    if heap is not None and heap.strict is not None and heap.strict.count:
+        return ERROR_CODE if options.error_exitcode is None else int(options.error_exitcode)
     if heap is None or options.error_exitcode is None:
         return None
     return options.error_exitcode if heap.misuse_count or heap.leaked_blocks else None

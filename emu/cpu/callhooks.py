@@ -27,7 +27,7 @@ def install(
     """CallHooks that count by `blocks`. What a listener raises goes to `fail`."""
     safe = Listener(
         guarded(listener.events, fail, None), guarded(listener.misuse, fail, None),
-        guarded(listener.rule, fail, Rule(ENDS)),
+        guarded(listener.rule, fail, Rule(ENDS)), guarded(listener.violation, fail, None),
     )  # fmt: skip
     if isinstance(blocks, NativeBlocks):
         from emu.cpu.nativecalls import NativeCalls

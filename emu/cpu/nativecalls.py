@@ -6,8 +6,9 @@ import ctypes
 from typing import TYPE_CHECKING
 
 from emu import native
-from emu.calls import ALL, BLOCK, EVENT, TOTALS, Function, Listener, Totals
+from emu.calls import ALL, BLOCK, EVENT, TOTALS, ErrnoPlace, Function, Listener, Totals
 from emu.cpu import registerfile
+from emu.cpu.nativestrict import NativeStrict
 from emu.native import calls
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class NativeCalls:
     def __init__(
         self, blocks: NativeBlocks, emulator: Emulator, listener: Listener, stack_depth: int, capacity: int
     ) -> None:
-        self._lib, self._listener, self._count = blocks.lib, listener, 0
+        self._lib, self._listener, self._count, self._hooks = blocks.lib, listener, 0, blocks.user_data
         calls.prepare(self._lib)
         found = self._lib.hp_init(blocks.user_data)
         if not found:
@@ -53,6 +54,11 @@ class NativeCalls:
             raise MemoryError("no memory for the functions to trace")
         self._count += 1
         return self._count - 1
+
+    def be_strict(self, errno: ErrnoPlace) -> NativeStrict:
+        self._state.strict = 1
+        self._strict = NativeStrict(self._lib, self._hooks, self._listener, errno)
+        return self._strict
 
     def look_at(self, cr3: int, counters: memoryview | None) -> None:
         if self.stopped:

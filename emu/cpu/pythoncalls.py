@@ -20,14 +20,15 @@ from emu.calls import (
     ALL,
     ALLOCATE,
     ASK,
-    BLOCK,
     CUT,
     DEEPEST,
     ENDS,
     EVENT,
     EXACT_SIZE,
     FREED_TWICE,
+    FREES_FAILED,
     GOES_ON,
+    IN_PLACE,
     INNER,
     LOG2,
     MISMATCHED,
@@ -39,6 +40,7 @@ from emu.calls import (
     TAIL,
     UNFINISHED,
     WRONG_SIZE,
+    ErrnoPlace,
     Function,
     Listener,
     Rule,
@@ -47,6 +49,8 @@ from emu.calls import (
 from emu.cpu import libunicorn as u
 from emu.cpu import walk
 from emu.cpu.hooks import PythonBlocks
+from emu.cpu.pythonevents import Block, Event
+from emu.cpu.pythonstrict import PythonStrict
 from emu.cpu.regs import Batch
 
 if TYPE_CHECKING:
@@ -57,46 +61,6 @@ MANY_DEAD = 1 << 20
 MOST32, MOST16 = (1 << 32) - 1, (1 << 16) - 1
 ARGUMENTS = (2, 3, 4, 5, 6, 7)  # where REGISTERS has them
 REGISTERS = (u.RAX, u.RSP, u.RDI, u.RSI, u.RDX, u.RCX, u.R8, u.R9, u.RBP)
-
-
-class Event:
-    """hp_event under way, and what the shadow stack keeps beside it."""
-
-    __slots__ = (
-        "alignment", "born", "cost", "depth", "entry", "faults", "flags", "freed", "function", "number", "out",
-        "pointer", "result", "ret", "site", "size", "sp", "stack", "syscalls", "tid",
-    )  # fmt: skip
-
-    def __init__(self, number: int, function: Function, sp: int, ret: int, entry: int) -> None:
-        self.number, self.function, self.sp, self.ret, self.entry = number, function, sp, ret, entry
-        self.size = self.pointer = self.result = self.born = self.freed = self.cost = self.site = self.stack = 0
-        self.tid = self.alignment = self.faults = self.syscalls = self.depth = self.flags = self.out = 0
-
-    def packed(self) -> bytes:
-        return EVENT.pack(
-            self.entry, self.size, self.pointer, self.result, self.born, self.freed,
-            self.cost, self.site, self.stack, self.tid, self.alignment, self.faults,
-            self.syscalls, self.number, self.function.kind, self.depth, self.flags,
-        )  # fmt: skip
-
-
-class Block:
-    """hp_block."""
-
-    __slots__ = ("born", "event", "freed_at", "freed_by", "inner")
-
-    def __init__(self, event: Event, born: int) -> None:
-        self.event, self.born, self.inner = event, born, event.flags & INNER
-        self.freed_at = 0
-        self.freed_by: Event | None = None
-
-    def packed(self) -> bytes:
-        made, by = self.event, self.freed_by
-        freed = (by.site, by.stack, made.number, by.number) if by else (0, 0, made.number, 0)
-        family = made.function.family
-        return BLOCK.pack(
-            made.result, made.size, self.born, self.freed_at, made.site, made.stack, *freed, family, self.inner, 1
-        )
 
 
 class PythonCalls:
@@ -119,6 +83,8 @@ class PythonCalls:
         self._threads: dict[int, list[Event]] = {}
         self._stack: list[Event] = []
         self._tid = self._cr3 = 0
+        self._emulator = emulator
+        self._strict: PythonStrict | None = None
         self._counters: memoryview | None = None
         self._ring = bytearray()
         self._drained = self._live = self._live_blocks = 0
@@ -135,8 +101,15 @@ class PythonCalls:
         self._counted.watched.add(va)
         return len(self._functions) - 1
 
+    def be_strict(self, errno: ErrnoPlace) -> PythonStrict:
+        self._strict = PythonStrict(self._emulator, self._listener, errno)
+        self._strict.cr3 = self._cr3
+        return self._strict
+
     def look_at(self, cr3: int, counters: memoryview | None) -> None:
         self._cr3, self._counters = cr3, counters
+        if self._strict is not None:
+            self._strict.cr3 = cr3
 
     def switch(self, tid: int) -> None:
         self._tid = tid
@@ -226,15 +199,20 @@ class PythonCalls:
 
     def _finish(self, event: Event, rax: int) -> None:
         self._leave(event, 0)
-        function = event.function
+        function, told = event.function, rax
         if function.out >= 0:
             rax = (self._word(event.out) or 0) if rax & MOST32 == 0 else 0
+        if function.options & IN_PLACE:
+            rax = event.pointer if rax >= event.size else 0
         if function.verb != RELEASE:
             event.result = rax
-        if function.verb == RESIZE and event.pointer and not event.flags & INNER and (event.result or not event.size):
+        gone = event.result or not event.size or function.options & FREES_FAILED
+        if function.verb == RESIZE and event.pointer and not event.flags & INNER and gone:
             block = self._table.get(event.pointer)
             if block is not None and not block.freed_at:
                 self._release(block, event)
+        if event.kept is not None and self._strict is not None and function.verb != RELEASE:
+            self._strict.returned(event, event.kept, told)
         if function.verb in (ALLOCATE, RESIZE) and event.result:
             self._insert(event)
         self._append(event)
@@ -291,6 +269,8 @@ class PythonCalls:
             self._take_stack(event, registers[8])
         if event.pointer and function.verb != ASK:
             self._named(event)
+        if self._strict is not None and not event.flags & INNER:
+            event.kept = self._strict.entered(event, registers[ARGUMENTS[function.alignment]])
 
     def _take_arguments(self, event: Event, arguments: list[int]) -> None:
         function = event.function
@@ -329,7 +309,7 @@ class PythonCalls:
         else:
             if not block.event.function.family & function.family:
                 event.flags |= MISMATCHED
-            if function.options & EXACT_SIZE and block.event.size != event.size:
+            if function.options & EXACT_SIZE and block.size != event.size:
                 event.flags |= WRONG_SIZE
         if event.flags & MISUSE:
             self._listener.misuse(event.packed(), block.packed() if block else b"")
@@ -342,7 +322,7 @@ class PythonCalls:
             if inner:
                 return
             event.flags |= OVERLAPS
-            event.freed += old.event.size
+            event.freed += old.size
         if old is not None:
             self._dead -= old.freed_at != 0
         elif 2 * len(self._table) >= self._room:
@@ -360,7 +340,9 @@ class PythonCalls:
     def _release(self, block: Block, event: Event) -> None:
         if not block.inner:
             event.born = block.born
-            event.freed += block.event.size
+            event.freed += block.size
+            if self._strict is not None:
+                self._strict.released(block.event.result, block.event.function)
         block.freed_at, block.freed_by = event.entry, event
         self._dead += 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import CFUNCTYPE, POINTER, c_int, c_int8, c_int32, c_uint8, c_uint32, c_uint64, c_void_p
+from ctypes import CFUNCTYPE, POINTER, c_int, c_int8, c_int32, c_int64, c_uint8, c_uint32, c_uint64, c_void_p
 from typing import Any
 
 OnFull = CFUNCTYPE(None)
@@ -16,7 +16,7 @@ class Function(ctypes.Structure):
     _fields_ = (
         ("verb", c_uint8), ("kind", c_uint8), ("family", c_uint8), ("options", c_uint8),
         ("size", c_int8), ("count", c_int8), ("pointer", c_int8), ("alignment", c_int8), ("out", c_int8),
-        ("unused", c_int8 * 7),
+        ("aligned", c_uint8), ("unused", c_int8 * 6),
     )  # fmt: skip
 
 
@@ -45,12 +45,24 @@ class State(ctypes.Structure):
         ("rules", POINTER(Rule)), ("rules_used", c_uint64),
         ("totals", c_void_p), ("places", c_void_p), ("places_size", c_uint64),
         ("dear", c_void_p), ("dear_mask", c_uint64), ("dear_used", c_uint64),
-        ("most", c_uint64), ("stopped", c_uint64),
+        ("most", c_uint64), ("stopped", c_uint64), ("strict", c_uint64),
+    )  # fmt: skip
+
+
+OnViolation = CFUNCTYPE(None, c_void_p, c_uint32, c_uint64)
+
+
+class StrictState(ctypes.Structure):
+    """st_state: the library has one, see st_init."""
+
+    _fields_ = (
+        ("unchecked", c_uint64), ("errno_at", c_int64), ("errno_how", c_uint32), ("fs_base", c_uint32),
+        ("on_violation", OnViolation),
     )  # fmt: skip
 
 
 def prepare(lib: Any) -> None:
-    """Set the prototypes of heap.c's functions."""
+    """Set the prototypes of the functions of heap.c and strict.c."""
     prototypes: dict[str, tuple[Any, ...]] = {
         "hp_init": (POINTER(State), c_void_p),
         "hp_add": (c_int, c_uint64, POINTER(Function)),
@@ -59,6 +71,8 @@ def prepare(lib: Any) -> None:
         "hp_settle": (None,),
         "hp_end": (None,),
         "hp_inside": (ctypes.c_int,),
+        "st_init": (POINTER(StrictState), c_void_p),
+        "st_mapped": (None, c_uint64, c_uint64, c_uint32),
     }
     for name, (result, *arguments) in prototypes.items():
         function = getattr(lib, name)

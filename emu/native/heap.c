@@ -2,6 +2,7 @@
  * why. hooks.c calls in at the beginning of each block that `hp_watched` holds for, before it is counted. */
 #include "heap.h"
 #include "hooks.h"
+#include "strict.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,7 @@ typedef struct { /* 128 bytes */
 typedef struct {
     uint64_t tid, depth;
     frame frames[HP_DEEPEST];
+    st_kept kept; /* of the outermost */
 } thread;
 
 static hs_state *S;
@@ -235,8 +237,11 @@ static __attribute__((noinline)) void finish(frame *f)
     uint64_t result = R[RAX];
     if (does->out >= 0)
         result = (uint32_t)result == 0 && word(f->out, &result) ? result : 0;
+    if (does->options & HP_IN_PLACE)
+        result = result >= e->size ? e->pointer : 0;
     e->result = result;
-    if (does->verb == HP_RESIZE && e->pointer && !(e->flags & HP_INNER) && (result || !e->size)) {
+    int gone = result || !e->size || does->options & HP_FREES_FAILED;
+    if (does->verb == HP_RESIZE && e->pointer && !(e->flags & HP_INNER) && gone) {
         hp_block *b = block_at(e->pointer);
         if (lives(b))
             release(b, e);
@@ -245,6 +250,8 @@ static __attribute__((noinline)) void finish(frame *f)
         __builtin_prefetch(home_of(result), 1);
         made = 1;
     }
+    if (H.strict && !(e->flags & HP_INNER))
+        st_returned(e, does, &T->kept, R[RAX]);
 }
 
 static void abandon(uint32_t depth)
@@ -353,6 +360,8 @@ static __attribute__((noinline)) void entered(uint32_t function, uint64_t sp)
         take_stack(&f->event, sp, ret);
     if (pointer && does->verb != HP_ASK)
         name(&f->event, does);
+    if (H.strict && !flags)
+        st_entered(&f->event, does, &T->kept, does->options & HP_LOG2 ? argument(does->alignment) : 0);
 }
 
 /* The CPU is about to run the watched block at `address`. */

@@ -12,7 +12,14 @@ enum { HP_ALLOCATE = 1, HP_RESIZE, HP_RELEASE, HP_ASK };
 
 enum { /* of a function */
     HP_LOG2 = 1,      /* its alignment is in the low six bits, as a power of two (mallocx) */
-    HP_EXACT_SIZE = 2 /* it is told the size that was asked for (sized delete) */
+    HP_EXACT_SIZE = 2, /* it is told the size that was asked for (sized delete) */
+    /* what it promises: see strict.c */
+    HP_ZEROES = 4,
+    HP_NEVER_NULL = 8,
+    HP_SETS_ERRNO = 16,
+    HP_RULED = 32, /* not known by its name: its memory may be blocks of another allocator */
+    HP_FREES_FAILED = 64, /* reallocf: if it fails, the block is gone too */
+    HP_IN_PLACE = 128     /* xallocx: returns a size, no pointer; the block stays if that is less than asked for */
 };
 
 enum { /* of an event */
@@ -25,13 +32,16 @@ enum { /* of an event */
     HP_MISMATCHED = 64,  /* misuse: made by another family (malloc, new, new[]) */
     HP_WRONG_SIZE = 128, /* misuse: a sized release with another size */
     HP_OVERLAPS = 256,   /* the allocator handed out a block that is live */
-    HP_CUT = 512         /* its call stack goes on where nothing tells how */
+    HP_CUT = 512,        /* its call stack goes on where nothing tells how */
+    HP_BROKEN = 1024     /* the allocator broke a promise: see strict.c */
 };
 #define HP_MISUSE (HP_FREED_TWICE | HP_NO_BLOCK | HP_MISMATCHED | HP_WRONG_SIZE)
 
 typedef struct { /* a traced function; arguments by number, -1: it has none such */
     uint8_t verb, kind, family, options;
-    int8_t size, count, pointer, alignment, out, unused[7];
+    int8_t size, count, pointer, alignment, out;
+    uint8_t aligned; /* what it makes is aligned to 1 << aligned, or as far as the size asks for if that is 16 or less */
+    int8_t unused[6];
 } hp_function;
 
 typedef struct { /* one call, written when it has returned; emu/trace/heap.py documents it */
@@ -95,6 +105,7 @@ typedef struct {
     uint64_t *dear, dear_mask, dear_used; /* (key, calls) of costs from HP_SMALL on: a hash table; key 0: empty */
     uint64_t most;    /* bytes that one table may take */
     uint64_t stopped; /* no memory for a table: nothing was traced from there on */
+    uint64_t strict;  /* 1: the allocator's promises are checked */
 } hp_state;
 
 #endif

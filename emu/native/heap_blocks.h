@@ -57,6 +57,9 @@ static int grow_blocks(void)
     return 1;
 }
 
+/* What is added up: a block of more than PTRDIFF_MAX bytes, which only a broken allocator makes, is none. */
+static inline uint64_t possible(uint64_t size) { return size >> 63 ? 0 : size; }
+
 /* The block that the call has made. */
 static inline void insert(hp_event *e, uint8_t family)
 {
@@ -78,7 +81,7 @@ static inline void insert(hp_event *e, uint8_t family)
         }
         blocks_used++;
     }
-    *b = (hp_block){e->result, e->size, H.events, 0, e->site, e->stack, 0, 0,
+    *b = (hp_block){e->result, possible(e->size), H.events, 0, e->site, e->stack, 0, 0,
                     e->function, 0, family, inner, 1, {0}};
 }
 
@@ -87,6 +90,8 @@ static inline void release(hp_block *b, hp_event *e)
     if (!b->inner) {
         e->born = b->born;
         e->freed += b->size;
+        if (H.strict)
+            st_released(b->pointer, &functions[b->function].does);
     }
     b->freed_at = e->entry;
     b->freed_site = e->site;

@@ -77,13 +77,14 @@ static inline void count(const hp_event *e, unsigned verb)
         t->unreturned += !returned;
     }
     t->calls[e->kind]++;
-    unsigned wanted = verb <= HP_RESIZE, made = wanted && e->result, class = size_class(made ? e->size : e->freed);
+    uint64_t size = possible(e->size);
+    unsigned wanted = verb <= HP_RESIZE, made = wanted && e->result, class = size_class(made ? size : e->freed);
     t->freed += e->freed;
     t->live_blocks += (int)made - (e->born != 0);
     if (made) {
-        t->allocated += e->size;
+        t->allocated += size;
         t->sizes[class]++;
-        count_place(H.stack_depth ? e->stack : e->site, e->size);
+        count_place(H.stack_depth ? e->stack : e->site, size);
         int64_t live = (int64_t)(t->allocated - t->freed);
         if (live > t->peak) {
             t->peak = live;

@@ -5,7 +5,8 @@ import sys
 from binascii import crc32
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-NAMES = ("hooks.c", "heap.c", "hooks.h", "heap.h", "heap_blocks.h", "heap_stacks.h", "heap_totals.h")
+HEAP = ("heap.c", "heap.h", "heap_blocks.h", "heap_stacks.h", "heap_totals.h", "strict.c", "strict.h")
+NAMES = ("hooks.c", "hooks.h", *HEAP)
 SOURCES = [os.path.join(HERE, name) for name in NAMES]
 FLAGS = ["-O2", "-shared", "-fPIC", "-std=gnu99", "-fvisibility=hidden", "-Wall", "-Wextra"]
 

@@ -6,11 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from emu.analysis.misuse import lines as misuse_lines
+from emu.analysis.strict import lines as violation_lines
 
 if TYPE_CHECKING:
     from emu.analysis.heap import Cost
     from emu.analysis.heapresult import Heap, Leak, Site
+    from emu.analysis.rounding import Rounding
     from emu.analysis.space import Space
+    from emu.analysis.strict import Strictness
     from emu.analysis.suppressions import Suppressed
     from emu.analysis.timeline import Timeline
 
@@ -34,11 +37,22 @@ def _lines(heap: Heap, why: bool) -> Iterator[str]:
         yield from misuse_lines(misuse)
     if heap.misuse_count > len(heap.misuse):
         yield f"… and {heap.misuse_count - len(heap.misuse):,} more misuses"
+    yield from _violations(heap.strict)
     yield from _leaks(heap.leaks)
     yield from _suppressed(heap.suppressed, why)
     yield from _sites(heap.sites)
     yield from _over_time(heap.timeline)
     yield from _costs(heap)
+
+
+def _violations(strict: Strictness | None) -> Iterator[str]:
+    if strict is None:
+        return
+    for violation in strict.violations:
+        yield ""
+        yield from violation_lines(violation)
+    if strict.count > len(strict.violations):
+        yield f"… and {strict.count - len(strict.violations):,} more broken promises"
 
 
 def _totals(heap: Heap) -> Iterator[tuple[str, str]]:
@@ -53,12 +67,20 @@ def _totals(heap: Heap) -> Iterator[tuple[str, str]]:
     yield "page faults", f"{heap.faults['malloc']:,} in allocations, {heap.faults['free']:,} in frees"
     yield "syscalls", f"{heap.syscalls['malloc']:,} in allocations, {heap.syscalls['free']:,} in frees"
     yield "misuse", f"{heap.misuse_count:,}" if heap.misuse_count else "none"
+    if heap.strict:
+        yield "promises", _promises(heap.strict)
     if heap.overlaps:
         yield "overlaps", f"{heap.overlaps:,} blocks were handed out while they were live"
     if heap.unreturned or heap.lost:
         yield "not returned", f"{heap.unreturned:,}" + _more(heap.lost, "not traced")
     if heap.ended_early:
         yield "not traced", f"the rest of the run: {heap.ended_early}"
+
+
+def _promises(strict: Strictness) -> str:
+    errno = "" if strict.errno_checked else "; errno was not checked: where it is was not found"
+    left = f"; {strict.unchecked:,} checks left out: blocks in swap or in files" if strict.unchecked else ""
+    return (f"{strict.count:,} broken" if strict.count else "all kept") + errno + left
 
 
 def _held(space: Space) -> str:
@@ -155,14 +177,25 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _costs(heap: Heap) -> Iterator[str]:
     """Sizes, and instructions by size class."""
-    rows = [(row.name, f"{row.allocations:,}", *_cost(row.malloc), *_cost(row.free)) for row in heap.classes()]
+    rows = [
+        (row.name, f"{row.allocations:,}", *_rounded(row.rounded), *_cost(row.malloc), *_cost(row.free))
+        for row in heap.classes()
+    ]
     if not rows:
         return
-    rows.append(("all", f"{heap.allocations:,}", *_cost(heap.cost("malloc")), *_cost(heap.cost("free"))))
-    head = ("size", "count", "malloc p50", "p99", "max", "free p50", "p99", "max")
+    rounded = _rounded(heap.rounding.between(0, 1 << 47))
+    rows.append(("all", f"{heap.allocations:,}", *rounded, *_cost(heap.cost("malloc")), *_cost(heap.cost("free"))))
+    head = ("size", "count", "takes", "waste", "malloc p50", "p99", "max", "free p50", "p99", "max")
     yield ""
-    yield "sizes asked for, and instructions of each call"
+    yield "sizes asked for, what the allocator takes for them, and instructions of each call"
     yield from _table((head, *rows))
+
+
+def _rounded(rounding: Rounding | None) -> tuple[str, str]:
+    if rounding is None:
+        return ("–", "–")
+    least, most, waste = rounding
+    return (f"{least:,}" if least == most else f"{least:,}-{most:,}", f"{waste:.0%}")
 
 
 def _cost(cost: Cost | None) -> tuple[str, str, str]:

@@ -4,6 +4,8 @@
     function = "my_alloc"   # a name, or an address of the file: "0x401230"
     kind = "malloc"         # one of uprobes.FORMS
     size = "rsi"            # roles that are not where the kind has them: size, times, pointer, alignment, out
+    aligned = 8             # what --strict holds it to: blocks are aligned to this (16 if it is left out),
+    errno = true            # and a failure sets errno to ENOMEM
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from emu import uprobes
-from emu.calls import AllocRule, Function, RuleError
+from emu.calls import RULED, SETS_ERRNO, AllocRule, Function, RuleError
 from emu.elf import Elf
 
 ROLES = ("size", "times", "pointer", "alignment", "out")
+PROMISES = ("aligned", "errno")
 
 
 def parse_rule(text: str) -> AllocRule:
@@ -59,21 +62,31 @@ def parse_toml(text: str, name: str) -> list[AllocRule]:
 
 
 def _of_table(entry: dict[str, Any], where: str) -> AllocRule:
-    unknown = sorted(set(entry) - {"function", "kind", *ROLES})
+    unknown = sorted(set(entry) - {"function", "kind", *ROLES, *PROMISES})
     if unknown:
-        raise RuleError(f"{where}: no key {unknown[0]!r}; there are function, kind, {', '.join(ROLES)}")
+        raise RuleError(f"{where}: no key {unknown[0]!r}; there are function, kind, {', '.join(ROLES + PROMISES)}")
     if not isinstance(entry.get("function"), str) or not isinstance(entry.get("kind"), str):
         raise RuleError(f"{where}: it needs function and kind, both strings")
     form = _form(entry["kind"], where)
     usual = dict(zip(form.roles, range(form.needed), strict=False))
     given = {role: _register(entry[role], where) for role in ROLES if role in entry}
-    return AllocRule(entry["function"], uprobes.function(form.kind, form.options, **usual | given))
+    aligned, errno = entry.get("aligned", 16), entry.get("errno", False)
+    if type(aligned) is not int or not 0 < aligned <= 1 << 47 or aligned & aligned - 1:
+        raise RuleError(f"{where}: aligned = {aligned!r}: it is a power of two")
+    if not isinstance(errno, bool):
+        raise RuleError(f"{where}: errno is true or false")
+    does = uprobes.function(form.kind, form.options | (SETS_ERRNO if errno else 0), **usual | given)
+    return AllocRule(entry["function"], does._replace(aligned=aligned.bit_length() - 1))
 
 
 def probes_of(elf: Elf, bias: int, rules: Iterable[AllocRule] = ()) -> list[uprobes.Uprobe]:
     """The functions to trace in `elf`: those known by name, and those of the rules, which win. Raises RuleError for a
     rule whose function is not there."""
-    ruled = {va: (name, does) for rule in rules for va, name, does in _found(elf, bias, rule)}
+    ruled = {
+        va: (name, does._replace(options=does.options | RULED))
+        for rule in rules
+        for va, name, does in _found(elf, bias, rule)
+    }
     known = [one for one in uprobes.by_name(elf, bias) if one[0] not in ruled]
     return uprobes.merged([*known, *((va, name, does) for va, (name, does) in ruled.items())])
 

@@ -15,6 +15,7 @@ from emu.calls import NO_BLOCK, CallHooks, Listener, Totals
 from emu.symbols import Symbols
 from emu.trace.framerules import FrameRules
 from emu.trace.space import Range, SpaceSink, SpaceTracer
+from emu.trace.strict import Promises, errno_place
 from emu.unwind import Unwinder
 
 if TYPE_CHECKING:
@@ -117,9 +118,10 @@ class HeapTracer:
     def __init__(
         self, fold: HeapTotals, spaces: Sequence[SpaceSink], sinks: Sequence[HeapSink],
         probes: Sequence[uprobes.Uprobe], guest: Guest, depth: int, record: HeapSink | None = None,
+        strict: bool = False,
     ) -> None:  # fmt: skip
         """`sinks` are given the stream; `fold` is too, unless the hooks add up by themselves. `spaces` are told of the
-        mappings. `record` is given each event at once, from the ring."""
+        mappings. `record` is given each event at once, from the ring. `strict`: promises are checked."""
         import numpy as np
 
         self._guest, self.functions = guest, probes
@@ -133,7 +135,11 @@ class HeapTracer:
         self.symbols = Symbols(guest.elf, guest.bias)
         self.place = functools.cache(lambda ret: str(self.symbols.place(ret - 1)._replace(va=ret)))
         self._unwinder = Unwinder(self.symbols, guest.peek)
-        listener = Listener(self._events, self._misuse, FrameRules(self._unwinder))
+        self.promises = None
+        if strict:
+            self.promises = Promises(self._event, errno_place(guest.elf, guest.bias), lambda: self._stack(None))
+        broken = {"violation": self.promises.violation} if self.promises else {}
+        listener = Listener(self._events, self._misuse, FrameRules(self._unwinder), **broken)
         self.calls = calls = guest.hook(listener, depth)
         self._adds = fold
         self._fold = fold if calls.totals() is not None else None
@@ -144,6 +150,9 @@ class HeapTracer:
         calls.switch(guest.tid)
         for probe in probes:
             calls.add(probe.va, probe.function)
+        if self.promises is not None:
+            self.promises.strict = calls.be_strict(self.promises.errno)
+            spaces = (*spaces, self.promises)
         self._space = SpaceTracer(guest.probes, guest.cr3, guest.now, guest.ranges(), calls, spaces)
         self.resident = guest.resident
 
@@ -211,10 +220,15 @@ class HeapTracer:
         known = np.frombuffer(block, self._block)[0] if block else None
         pointer = int(event["pointer"])
         around = self._around(pointer) if int(event["flags"]) & NO_BLOCK else None
-        regs = self._guest.registers()
-        regs.rip = self.functions[int(event["function"])].va
-        stack = tuple(frame.pc for frame in self._unwinder.frames(regs))[1:]
+        stack = self._stack(self.functions[int(event["function"])].va)[1:]
         self.caught.append(Caught(event, known, around, self._guest.describe(pointer), stack))
+
+    def _stack(self, rip: int | None) -> tuple[int, ...]:
+        """The CPU's call stack, innermost first, at the function that begins at `rip`; None: a call has returned."""
+        regs = self._guest.registers()
+        if rip is not None:
+            regs.rip = rip
+        return tuple(frame.pc for frame in self._unwinder.frames(regs))
 
     def _around(self, pointer: int) -> np.void | None:
         """The block that `pointer` lies in: a live one, else one that was freed."""

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from emu.calls import CallHooks
     from kernel.probes import Probes
 
-# Kinds of ranges. FILE is added to one that a file or shared memory stands behind.
+# Kinds of ranges. FILE is added to one that a file or shared memory stands behind, BRK to what brk made.
 NOTHING, HELD, OTHER, STATIC, STACK = range(5)
-FILE = 8
+KIND, FILE, BRK = 7, 8, 16
+_MORE = {"anon": 0, "file": FILE, "brk": BRK}
 
 
 class Range(NamedTuple):
@@ -55,7 +56,7 @@ class SpaceTracer:
     def _mapped(self, event: VmaMap) -> None:
         if event.cr3 == self._cr3:
             kind = HELD if self._calls.inside() else OTHER
-            self._tell(Range(event.start, event.end, kind | FILE if event.file else kind))
+            self._tell(Range(event.start, event.end, kind | _MORE[event.kind]))
 
     def _unmapped(self, event: VmaUnmap) -> None:
         if event.cr3 == self._cr3:

@@ -1,5 +1,5 @@
 /* Says each of its own calls of the malloc family by a raw write: kind, size, alignment, block in, block out, in hex. */
-// KINDS: musl musl-gcc musl-pie glibc jemalloc tcmalloc
+// KINDS: musl musl-gcc musl-pie glibc jemalloc tcmalloc mimalloc
 // RUN: 400
 // NOT COMPARED: prints addresses of its heap
 // NOT ON A HOST: prints addresses of its heap, which another break moves

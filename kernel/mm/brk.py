@@ -62,7 +62,7 @@ def _expand(mm: Mm, old: int, new: int) -> None:
     if not grown or merge_new(mm, old, new, flags, None, old >> 12, None, just_expand=True) is None:
         mm.add(Vma(old, new, flags, None, old >> 12))
     if VmaMap in mm.probes.listeners:
-        mm.probes.emit(VmaMap(*mm.now(), mm.cr3, old, new, flags, False))
+        mm.probes.emit(VmaMap(*mm.now(), mm.cr3, old, new, flags, "brk"))
     mm.account(flags, pages)
     if flags & LOCKED:
         mm.locked_vm += pages

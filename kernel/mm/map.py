@@ -100,7 +100,7 @@ def mmap_region(
         vma = Vma(start, end, flags, mappable, pgoff, 0, None, file)
         mm.add(vma)
     if VmaMap in mm.probes.listeners:
-        mm.probes.emit(VmaMap(*mm.now(), mm.cr3, start, end, flags, file is not None))
+        mm.probes.emit(VmaMap(*mm.now(), mm.cr3, start, end, flags, "anon" if file is None else "file"))
     mm.account(flags, pages)
     if flags & LOCKED:
         if flags & SPECIAL:
@@ -137,7 +137,7 @@ def mmap_anonymous(mm: Mm, length: int, prot: int) -> int:
                 mm.map_count += 1
                 vmas.expect(vma)
             if VmaMap in mm.probes.listeners:
-                mm.probes.emit(VmaMap(*mm.now(), mm.cr3, start, end, flags, False))
+                mm.probes.emit(VmaMap(*mm.now(), mm.cr3, start, end, flags, "anon"))
             return start
     start = get_unmapped_area(mm, 0, length, thp=not length & 0x1FFFFF)
     mmap_region(mm, start, start + length, flags)

@@ -158,7 +158,7 @@ def _expand(mm: Mm, vma: Vma, addr: int, old: int, new: int) -> None:
             mm.commit.uncharge(pages)
         raise LinuxError(ENOMEM, "this mapping cannot be extended")
     if VmaMap in mm.probes.listeners:
-        mm.probes.emit(VmaMap(*mm.now(), mm.cr3, start, end, flags, vma.file is not None))
+        mm.probes.emit(VmaMap(*mm.now(), mm.cr3, start, end, flags, "anon" if vma.file is None else "file"))
     mm.account(flags, pages)
     if flags & LOCKED:
         mm.locked_vm += pages
@@ -175,7 +175,8 @@ def _move(mm: Mm, vma: Vma, addr: int, old: int, new: int, new_addr: int, dontun
         mm.commit.charge(charged, mm.privileged, mm.total_vm)
     source, target = _copy_vma(mm, vma, addr, new_addr, new)
     if VmaMap in mm.probes.listeners:
-        mm.probes.emit(VmaMap(*mm.now(), mm.cr3, new_addr, new_addr + new, flags, vma.file is not None))
+        kind = "anon" if vma.file is None else "file"
+        mm.probes.emit(VmaMap(*mm.now(), mm.cr3, new_addr, new_addr + new, flags, kind))
     move_page_tables(mm, source, target, addr, new_addr, old)
     hiwater_vm = mm.hiwater_vm
     mm.account(flags, new >> 12)

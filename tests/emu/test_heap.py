@@ -36,9 +36,11 @@ class Kept:
         return np.concatenate(self.batches) if self.batches else np.empty(0, np.dtype(list(EVENT)))
 
 
-def traced(path: Any, argv: tuple[str, ...] = (), stack: int = 0, **knobs: Any) -> tuple[emu.Run, Any, Heap]:
+def traced(
+    path: Any, argv: tuple[str, ...] = (), stack: int = 0, strict: bool = False, **knobs: Any
+) -> tuple[emu.Run, Any, Heap]:  # fmt: skip
     kept = Kept()
-    run = emu.run(path, argv, heap=HeapOptions(stack=stack, sinks=(kept,)), **LIMITS, **knobs)
+    run = emu.run(path, argv, heap=HeapOptions(stack=stack, sinks=(kept,), strict=strict), **LIMITS, **knobs)
     assert run.heap is not None
     return run, kept.events, run.heap
 
@@ -62,7 +64,7 @@ def said(stdout: bytes) -> list[tuple[str, int, int, int, int]]:
     return [(KINDS[row[0]], *(int(word, 16) for word in row[1:])) for row in rows if row[0] in KINDS]  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("kind", ["musl", "musl-gcc", "musl-pie", "glibc", "jemalloc", "tcmalloc"])
+@pytest.mark.parametrize("kind", ["musl", "musl-gcc", "musl-pie", "glibc", "jemalloc", "tcmalloc", "mimalloc"])
 def test_each_call_is_the_one_that_the_guest_says(kind: str) -> None:
     path = elf("heap/logged", kind)
     run, events, heap = traced(path)
@@ -72,6 +74,25 @@ def test_each_call_is_the_one_that_the_guest_says(kind: str) -> None:
     assert from_work(events, heap, path, heap.bias) == truth
     assert not heap.misuse_count
     assert not heap.lost
+
+
+@pytest.mark.parametrize("kind", ["jemalloc", "tcmalloc", "mimalloc"])
+def test_each_call_of_an_allocators_own_functions_is_too(kind: str) -> None:
+    """mallocx and its kin, mi_, tc_."""
+    path = elf("heap/logged_native", kind)
+    run, events, heap = traced(path, strict=True)
+    truth = said(run.stdout)
+    assert len(truth) > 100
+    releases = ("free", "delete", "delete[]")  # their aliases differ in what they are told; tc_newarray is tc_new
+
+    def told(rows: list[tuple[str, int, int, int, int]]) -> list[tuple[object, ...]]:
+        return [("release", *row[3:]) if row[0] in releases else (row[0].strip("[]"), *row[1:]) for row in rows]
+
+    assert told(from_work(events, heap, path, heap.bias)) == told(truth)
+    assert not heap.misuse_count
+    assert not heap.lost
+    assert heap.strict is not None
+    assert heap.strict.violations == ()
 
 
 @pytest.mark.parametrize("kind", ["musl", "glibc"])

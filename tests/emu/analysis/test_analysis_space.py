@@ -12,7 +12,7 @@ from runs import elf
 import emu
 from emu.analysis.space import STEPS, Map, Ranges, SpaceFold, space_of
 from emu.trace.heap import BLOCK
-from emu.trace.space import FILE, HELD, NOTHING, OTHER, STATIC, Range
+from emu.trace.space import FILE, HELD, KIND, NOTHING, OTHER, STATIC, Range
 
 SPAN = 60
 KINDS = (NOTHING, HELD, OTHER, STATIC, HELD | FILE)
@@ -52,7 +52,7 @@ def test_sums_are_those_of_counting_bytes(seed: int) -> None:
     whose = Map(fold.ranges, blocks)
     kinds = [(found.kind if (found := fold.ranges.at(va)) else NOTHING) for va in range(SPAN + 12)]
     words = [whose.what(va) for va in range(SPAN + 12)]
-    held = [word for word, kind in zip(words, kinds, strict=True) if kind & ~FILE == HELD]
+    held = [word for word, kind in zip(words, kinds, strict=True) if kind & KIND == HELD]
     space = space_of(fold, blocks, lambda start, end: end - start)
     assert (space.held, space.resident, space.live, space.freed, space.own) == (
         len(held), len(held), held.count("live"), held.count("freed"), held.count("own")

@@ -29,6 +29,18 @@ def test_the_report_tells_counts_misuse_leaks_sites_and_costs() -> None:
     assert "\n  33-64      3 " in text
 
 
+def test_strict_fails_the_run_of_a_broken_allocator() -> None:
+    options = ("--heap", "--strict", "--alloc-file", "guest/heap/broken.toml")
+    program = str(elf("heap/broken"))
+    clean, broken = heapscope(*options, program), heapscope(*options, program, "not-zero")
+    assert (clean.returncode, broken.returncode) == (0, 99)
+    assert "  promises         all kept\n" in clean.stderr
+    assert "  promises         1 broken\n" in broken.stderr
+    assert "\nnot-zero: b_calloc of 9,000 bytes = 0x" in broken.stderr
+    assert "\n  in b_calloc, instruction " in broken.stderr
+    assert heapscope(*options, "--error-exitcode", "7", program, "overlap").returncode == 7
+
+
 def test_error_exitcode_is_for_misuse_and_leaks_alone() -> None:
     program = str(elf("heap/misuses"))
     assert heapscope("--heap", program).returncode == 0
@@ -67,14 +79,19 @@ def test_what_the_c_library_keeps_is_no_leak_unless_asked() -> None:
     ("words", "why"),
     [
         (("--stack", "4"), "--stack needs --heap"),
+        (("--strict",), "--strict needs --heap"),
         (("--heap", "--stack", "65"), "it is 0 to 64"),
         (("--heap", "--error-exitcode", "256"), "an exit code is 0 to 255"),
         (("--heap", "--alloc", "x"), "is not NAME=KIND"),
         (("--heap", "--alloc", "nothing=malloc"), "the program has no such function"),
+        (("--heap", "--alloc", "mallok=malloc"), "has no such function; is it malloc"),
+        (("--heap", "--alloc", "0x10=malloc"), "no code is there; the program's is 0x"),
         (("--heap", "--alloc-file", "/nonexistent"), "No such file or directory"),
         (("--suppressions", "x"), "--suppressions needs --heap"),
         (("--heap", "--suppressions", "/nonexistent"), "No such file or directory"),
         (("--heap", "--error-exitcode"), "before a program write --error-exitcode=99"),
+        (("--heap", "--alloc-file", "Makefile"), "Makefile: "),
+        (("--heap", "--alloc-file", "guest/heap/broken.toml"), "'b_malloc': the program has no such function"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(words: tuple[str, ...], why: str) -> None:

@@ -6,7 +6,18 @@ import pytest
 from runs import elf
 
 from emu import uprobes
-from emu.calls import ALLOCATE, EXACT_SIZE, RELEASE, RESIZE, RuleError
+from emu.calls import (
+    ALLOCATE,
+    ASK,
+    EXACT_SIZE,
+    LOG2,
+    NEVER_NULL,
+    RELEASE,
+    RESIZE,
+    SETS_ERRNO,
+    ZEROES,
+    RuleError,
+)
 from emu.elf import Elf, read_elf
 from emu.trace.alloc_rules import parse_rule, parse_toml, probes_of
 
@@ -77,6 +88,13 @@ def test_a_toml_file_holds_the_same_rules() -> None:
         ("[[alloc]]\nkind = 'malloc'", "needs function and kind"),
         ("[[alloc]]\nfunction = 'f'\nkind = 'malloc'\nsiez = 'rdi'", "no key 'siez'"),
         ("[[alloc]]\nfunction = 'f'\nkind = 'malloc'\nsize = []", "passes no argument"),
+        ("[[alloc]]\nfunction = 'f'\nkind = 'malloc'\naligned = 12", "aligned = 12: it is a power of two"),
+        ("[[alloc]]\nfunction = 'f'\nkind = 'malloc'\naligned = 'x'", "a power of two"),
+        ("[[alloc]]\nfunction = 'f'\nkind = 'malloc'\nerrno = 12", "errno is true or false"),
+        ("[[alloc]]\nfunction = 'f'", "needs function and kind"),
+        ("[[alloc]]\nfunction = 'f'\nkind = 'pool'", "no kind 'pool'; there are malloc, calloc"),
+        ("alloc = [1]", "nothing else"),
+        ("\u0000", "rules.toml: "),
     ],
 )
 def test_a_bad_toml_file_is_refused(text: str, why: str) -> None:
@@ -91,6 +109,53 @@ def test_a_function_that_is_not_there_is_refused_naming_candidates(program: Elf)
         probes_of(program, 0, [parse_rule("0x10=malloc")])
     with pytest.raises(RuleError, match="not an address"):
         probes_of(program, 0, [parse_rule("0xzz=malloc")])
+
+
+def test_promises_are_those_of_the_rule_or_of_the_name() -> None:
+    text = "[[alloc]]\nfunction = 'get'\nkind = 'calloc'\naligned = 8\nerrno = true\n"
+    (rule,) = parse_toml(text, "rules.toml")
+    assert rule.does.aligned == 3
+    assert rule.does.options == ZEROES | SETS_ERRNO
+    assert parse_rule("get=malloc").does.options == 0
+    for name, options, aligned in (
+        ("malloc", SETS_ERRNO, 4), ("calloc", SETS_ERRNO | ZEROES, 4), ("valloc", SETS_ERRNO, 12),
+        ("_Znwm", NEVER_NULL, 4), ("_ZnwmRKSt9nothrow_t", 0, 4), ("mi_zalloc", ZEROES, 4),
+        ("tc_newarray", NEVER_NULL, 4), ("free", 0, 4),
+        ("mallocx", LOG2, 4), ("mi_malloc_aligned_at", 0, 0),
+    ):  # fmt: skip
+        does = uprobes.known(name)
+        assert does is not None
+        assert (does.options, does.aligned) == (options, aligned), name
+
+
+# Functions of stdlib.h, jemalloc.h, mimalloc.h, tcmalloc.h: (what it does, its size, its pointer, its alignment).
+HEADERS = {
+    "malloc": (ALLOCATE, 0, -1, -1), "aligned_alloc": (ALLOCATE, 1, -1, 0), "posix_memalign": (ALLOCATE, 2, -1, 1),
+    "reallocarray": (RESIZE, 2, 0, -1), "pvalloc": (ALLOCATE, 0, -1, -1), "free_sized": (RELEASE, 1, 0, -1),
+    "free_aligned_sized": (RELEASE, 2, 0, 1), "malloc_usable_size": (ASK, -1, 0, -1), "cfree": (RELEASE, -1, 0, -1),
+    "_ZnwmSt11align_val_t": (ALLOCATE, 0, -1, 1), "_ZnamRKSt9nothrow_t": (ALLOCATE, 0, -1, -1),
+    "_ZnamSt11align_val_tRKSt9nothrow_t": (ALLOCATE, 0, -1, 1), "_ZdaPvSt11align_val_t": (RELEASE, -1, 0, 1),
+    "_ZdlPvmSt11align_val_t": (RELEASE, 1, 0, 2), "_ZdlPvRKSt9nothrow_t": (RELEASE, -1, 0, -1),
+    "mallocx": (ALLOCATE, 0, -1, 1), "rallocx": (RESIZE, 1, 0, 2), "xallocx": (RESIZE, 1, 0, -1),
+    "sallocx": (ASK, -1, 0, -1), "dallocx": (RELEASE, -1, 0, -1), "sdallocx": (RELEASE, -1, 0, -1),
+    "je_malloc": (ALLOCATE, 0, -1, -1), "_rjem_sdallocx": (RELEASE, -1, 0, -1), "je_xallocx": (RESIZE, 1, 0, -1),
+    "mi_heap_malloc": (ALLOCATE, 1, -1, -1), "mi_heap_realloc": (RESIZE, 2, 1, -1), "mi_expand": (RESIZE, 1, 0, -1),
+    "mi_heap_calloc_aligned": (ALLOCATE, 2, -1, 3), "mi_recalloc_aligned": (RESIZE, 2, 0, 3),
+    "mi_strdup": (ALLOCATE, -1, -1, -1),
+    "mi_heap_reallocn": (RESIZE, 3, 1, -1), "mi_new_reallocn": (RESIZE, 2, 0, -1),
+    "mi_free_size_aligned": (RELEASE, -1, 0, -1),
+    "tc_malloc": (ALLOCATE, 0, -1, -1), "tc_memalign": (ALLOCATE, 1, -1, 0),
+    "tc_new_aligned_nothrow": (ALLOCATE, 0, -1, 1),
+    "tc_deletearray_sized_aligned": (RELEASE, -1, 0, -1), "tc_delete_nothrow": (RELEASE, -1, 0, -1),
+    "tc_malloc_skip_new_handler": (ALLOCATE, 0, -1, -1), "tc_malloc_size": (ASK, -1, 0, -1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_the_functions_of_the_allocators_headers_are_known(name: str) -> None:
+    does = uprobes.known(name)
+    assert does is not None
+    assert (does.verb, does.size, does.pointer, does.alignment) == HEADERS[name]
 
 
 def test_a_rule_wins_over_the_name(program: Elf) -> None:

@@ -1,0 +1,44 @@
+"""Ten programs that do nothing wrong, on five allocators: no misuse is reported, and no allocator breaks a promise."""
+
+from __future__ import annotations
+
+import pytest
+from runs import elf
+
+import emu
+from emu.calls import HeapOptions
+
+PROGRAMS = ("words", "regex", "tree", "table", "stream", "files", "folder", "sort", "format", "environ")
+CXX = ("heap/exceptions", "heap/logged_new")
+
+
+@pytest.mark.parametrize("kind", ["musl", "glibc", "jemalloc", "tcmalloc", "mimalloc"])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_nothing_is_reported_of_a_clean_program(program: str, kind: str) -> None:
+    run = emu.run(
+        elf("heap/programs", kind),
+        (program,),
+        heap=HeapOptions(strict=True),
+        max_instructions=200_000_000,
+        timeout=120.0,
+    )
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert run.stdout
+    heap = run.heap
+    assert heap is not None
+    assert heap.allocations > 3
+    assert heap.misuse == []
+    assert heap.overlaps == heap.lost == 0
+    assert heap.strict is not None
+    assert (heap.strict.violations, heap.strict.errno_checked) == ((), True)
+
+
+@pytest.mark.parametrize("kind", ["musl", "glibc"])
+@pytest.mark.parametrize("program", CXX)
+def test_nor_of_one_in_cxx(program: str, kind: str) -> None:
+    run = emu.run(elf(program, kind), heap=HeapOptions(strict=True), max_instructions=200_000_000, timeout=120.0)
+    assert run.returncode == 0
+    assert run.heap is not None
+    assert run.heap.misuse == []
+    assert run.heap.strict is not None
+    assert run.heap.strict.violations == ()
