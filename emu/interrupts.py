@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+FORWARDED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 ERESTARTSYS = 512  # what a syscall that a signal cut short returns inside the kernel
 
 
@@ -19,7 +19,7 @@ def _nothing() -> None:
 
 
 class Interrupts:
-    """One run's host signals and time limit. Within `with interrupts:` (main thread only) SIGINT, SIGTERM and SIGHUP
+    """One run's host signals and time limit. Within `with interrupts:` (main thread only) FORWARDED signals
     are kept here for the guest instead of ending us; a second one asks for a hard end, unless the run is interactive.
 
     The trap loop sets `stop` (make the CPU come back soon; called at any time, from any thread) and `give` (send the
