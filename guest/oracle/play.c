@@ -6,6 +6,8 @@
  *     mmap a+3000 2000 3 22 -1 0     a syscall by name; numbers are hex
  *     load a+3000 | store a+3000 c3  touch a byte           call a+3000      execute what is there
  *     peek s+8    | poke s+8 a+3000  a word of 8 bytes      resident a+0 10  mincore of so many pages
+ *     pagemap a+0 10                 the bits of /proc/self/pagemap above the frame, a page each
+ *     vmread s+0 a+0 1000            process_vm_readv of itself: to, from, bytes           vmwrite a+0 s+0 1000
  *     memfd 5                        a file of 5 pages, page n full of 'a'+n; descriptors count from 3
  *     open path flags                a file by name         limit 8 10000    a soft limit
  *     many 1000                      so many mappings at 2^45, none of which merge
@@ -27,6 +29,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -183,6 +186,26 @@ static void resident(word va, word pages) {
     say_result(result);
 }
 
+static void pagemap(word va, word pages) {
+    long fd = SYS3(SYS_open, "/proc/self/pagemap", O_RDONLY, 0), n;
+    n = sys(SYS_pread64, (word)fd, (word)text, pages << 3, va >> 12 << 3, 0, 0);
+    for (long i = 0; i < n; i += 8) {
+        word entry;
+        memcpy(&entry, text + i, 8);
+        say_hex(entry >> 55);
+        say(" ");
+    }
+    SYS3(SYS_close, fd, 0, 0);
+    say_result(n);
+}
+
+/* process_vm_readv or _writev of itself. */
+static void vm_copy(long nr, word to, word from, word n) {
+    struct iovec ends[2] = {{(void *)to, n}, {(void *)from, n}};
+    int writes = nr == SYS_process_vm_writev;
+    say_result(sys(nr, (word)SYS3(SYS_getpid, 0, 0, 0), (word)(ends + writes), 1, (word)(ends + !writes), 1, 0));
+}
+
 static void memfd(word pages) {
     long fd = SYS3(SYS_memfd_create, "m", MFD_ALLOW_SEALING | MFD_CLOEXEC, 0);
     for (word i = 0; i < pages; i++) {
@@ -266,6 +289,9 @@ static void play(char *words[], int n) {
     for (int k = 1; k < n; k++) a[k - 1] = number(words[k]);
     if (!strcmp(what, "resident")) resident(a[0], a[1]);
     else if (!strcmp(what, "memfd")) memfd(a[0]);
+    else if (!strcmp(what, "pagemap")) pagemap(a[0], a[1]);
+    else if (!strcmp(what, "vmread")) vm_copy(SYS_process_vm_readv, a[0], a[1], a[2]);
+    else if (!strcmp(what, "vmwrite")) vm_copy(SYS_process_vm_writev, a[0], a[1], a[2]);
     else if (!strcmp(what, "many")) many(a[0]);
     else if (!strcmp(what, "limit")) limit(a[0], a[1]);
     else if (!strcmp(what, "drop")) {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kernel.abi.limits import TASK_SIZE
 from kernel.cpu import Access
 from kernel.mm.fault import Fault, expand_stack, handle_mm_fault
-from kernel.mm.pte import HERE, PFN, A, D, W
+from kernel.mm.pte import HERE, PFN, A, D, P, W
 from kernel.mm.vma import IO, MAYREAD, MAYWRITE, PFNMAP, READ, SHARED, WRITE
 
 if TYPE_CHECKING:
@@ -42,6 +42,24 @@ def write_remote(mm: Mm, va: int, data: bytes) -> int:
         done += size
         va += size
     return done
+
+
+def pin(mm: Mm, va: int, write: bool) -> int:
+    """The physical address of `va`, its page faulted in and with one more reference; -1 where the mapping does not
+    allow that (pin_user_pages_remote without FOLL_FORCE: no stack grows, a write-only mapping is not read)."""
+    vma = mm.find(va)
+    if vma is None or vma.flags & (IO | PFNMAP) or not vma.flags & (WRITE if write else READ):
+        return -1
+    wanted = P | W if write else P
+    while (entry := mm.page_table.entry(va)) & wanted != wanted:
+        if handle_mm_fault(mm, va, Access.WRITE if write else Access.READ) is not Fault.OK:
+            return -1
+        if entry & P:
+            mm.tlb()
+    if write:
+        mm.words[mm.page_table.lookup(va)] = entry | A | D
+    mm.frames.get((entry & PFN) >> 12)
+    return (entry & PFN) + (va & 4095)
 
 
 def _page(mm: Mm, va: int, *, write: bool) -> int:

@@ -11,6 +11,7 @@ from kernel.abi.memargs import AddrIov
 from kernel.abi.mman import MadvChoice
 from kernel.abi.sched import Pidfd, PidfdFlags
 from kernel.mm.advise import do_madvise
+from kernel.mm.remote import pin
 from kernel.mm.uaccess import copy_from_user_partial, copy_to_user_partial
 from kernel.syscalls.table import syscall
 from kernel.syscalls.transfer import Segment, import_iovec
@@ -57,23 +58,55 @@ def _other(task: Task, pid: int) -> Mm:
     return other.mm
 
 
-def _transfer(source: Mm, sources: list[Segment], target: Mm, targets: list[Segment]) -> int:
-    """Copy as far as both sides go: bytes moved. Raises LinuxError(EFAULT) if that is none of some."""
-    done = 0
-    wanted = min(sum(n for _, n in sources), sum(n for _, n in targets))
-    reads, writes = _pages(sources), _pages(targets)
-    src, dst = next(reads, None), next(writes, None)
-    while done < wanted and src is not None and dst is not None:
-        n = min(src[1], dst[1])
-        data = copy_from_user_partial(source, src[0], n)
-        put = copy_to_user_partial(target, dst[0], data)
-        done += put
-        if put < n:
+def _transfer(local: Mm, here: list[Segment], remote: Mm, there: list[Segment], *, write: bool) -> int:
+    """Copy between both until one side ends; bytes moved (process_vm_rw_core). The pages of a remote segment are pinned
+    before any of it is copied. Raises LinuxError(EFAULT) if that is none of some."""
+    room = list(_pages(here))[::-1]
+    done, failed = 0, False
+    for va, length in there:
+        if failed or not room:
             break
-        src = (src[0] + n, src[1] - n) if src[1] > n else next(reads, None)
-        dst = (dst[0] + n, dst[1] - n) if dst[1] > n else next(writes, None)
-    if wanted and not done:
+        wanted = list(_pages([(va, length)]))
+        pinned: list[tuple[int, int]] = []
+        for page, size in wanted:
+            pa = pin(remote, page, write)
+            if pa < 0:
+                failed = True
+                break
+            pinned.append((pa, size))
+        for pa, size in pinned:
+            moved = _copy(local, room, remote, pa, size, write)
+            done += moved
+            if moved < size:
+                failed |= bool(room)
+                break
+        for pa, _ in pinned:
+            remote.frames.put(pa >> 12)
+    if failed and not done:
         raise LinuxError(EFAULT, "not even the first byte could be copied")
+    return done
+
+
+def _copy(local: Mm, room: list[Segment], remote: Mm, pa: int, size: int, write: bool) -> int:
+    """Copy `size` bytes at `pa` from or to `room`, a stack of what is left of the local segments; bytes moved."""
+    done = 0
+    while room and done < size:
+        va, length = room.pop()
+        n = min(length, size - done)
+        memory = remote.ram.bytes[pa + done : pa + done + n]
+        if write:
+            data = copy_from_user_partial(local, va, n)
+            memory[: len(data)] = data
+            moved = len(data)
+        else:
+            moved = copy_to_user_partial(local, va, bytes(memory))
+        done += moved
+        if moved < length:
+            room.append((va + moved, length - moved))
+        if moved < n:
+            break
+    if write and pa >> 12 in remote.frames.code:
+        remote.frames.invalidate((pa >> 12,))
     return done
 
 
@@ -95,7 +128,8 @@ def process_vm_readv(task: Task, pid: Pid, local_iov: Annotated[int, Iov("liovcn
     local = import_iovec(task, local_iov, liovcnt)
     if not sum(n for _, n in local):
         return 0
-    return _transfer(_other(task, pid), _remote(task, remote_iov, riovcnt), task.mm, local)
+    there = _remote(task, remote_iov, riovcnt)
+    return _transfer(task.mm, local, _other(task, pid), there, write=False)
 
 
 @syscall
@@ -107,7 +141,8 @@ def process_vm_writev(task: Task, pid: Pid, local_iov: Annotated[int, Iov("liovc
     local = import_iovec(task, local_iov, liovcnt)
     if not sum(n for _, n in local):
         return 0
-    return _transfer(task.mm, local, _other(task, pid), _remote(task, remote_iov, riovcnt))
+    there = _remote(task, remote_iov, riovcnt)
+    return _transfer(task.mm, local, _other(task, pid), there, write=True)
 
 
 @syscall

@@ -240,9 +240,9 @@ class Writer:
             self.lines.append("peek s+500")
 
     def other(self) -> None:
-        """Calls that move data or advise by vectors, and prctl's name for a mapping."""
+        """Calls that move data or advise by vectors, prctl's name for a mapping, limits in the middle."""
         rng, va = self.rng, self.va()
-        which = rng.randrange(5)
+        which = rng.randrange(9)
         if which == 0:
             self.lines += [f"poke s+600 {va}", f"poke s+608 {_hex(self.size(va, huge=False, beyond=False))}"]
             advice = rng.choice([20, 21, 3, 25, 4, 8, 0, 99])
@@ -255,6 +255,16 @@ class Writer:
             self.call("mmap", "0", self._sane(self.size("0")), 3, 0x22, -1, 0)
         elif which == 3:
             self.lines.append(f"poke {va} {self.va()}")
+        elif which == 4:
+            self.lines.append(f"pagemap {va} {rng.randrange(1, 12):x}")
+        elif which == 5:
+            here, n = rng.choice(["s+0", self.va()]), rng.choice([0, 1, 100, 4096, 5000, 8192])
+            self.call(*rng.choice([("vmread", here, va, n), ("vmwrite", va, here, n)]))
+        elif which == 6:
+            self.call("pkey_free", rng.choice([5, 16, -1]))
+        elif which == 7:
+            resource, pages = rng.choice([(8, 8), (9, 0x60), (2, 0x40), (3, 0x20)])
+            self.lines.append(f"limit {resource:x} {rng.choice([0, pages << 12, (pages << 13) + 100]):x}")
         else:
             self.lines.append(f"peek {va}")
 
