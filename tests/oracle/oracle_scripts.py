@@ -273,7 +273,7 @@ def script(rng: Random, steps: int = 0) -> list[str]:
     """A script of 20 to 60 operations (or so many), which ends with all observations."""
     writer = Writer(rng)
     writer.start()
-    wanted = steps or rng.randrange(16, 57)
+    wanted = steps or rng.randrange(17, 57)
     while len(writer.lines) < wanted:
         writer.step()
     return [*writer.lines, *CONTENTS]
