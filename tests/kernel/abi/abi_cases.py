@@ -27,7 +27,8 @@ MEMORY: list[Build] = [
     lambda a: ("mmap", 0, 4096, 3, 0x108003, 3, 1),
     lambda a: ("mmap", 0, 1 << 63, 7, 0x1, M1, 1 << 63),
     lambda a: ("mmap", 0, 4096, 0xFFFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF, M1, 0),
-    *[lambda a, v=v: ("madvise", 0x50000000, 4096, v) for v in (0, 1, 4, 5, 8, 14, 20, 22, 24, 99, 102, M1, 1 << 32 | 4)],
+    *[lambda a, v=v: ("madvise", 0x50000000, 4096, v)
+      for v in (0, 1, 4, 5, 8, 14, 20, 22, 24, 99, 102, M1, 1 << 32 | 4)],
     *[lambda a, v=v: ("mprotect", 0x50000000, 4096, v) for v in (3, 0x10, 0x1000003, 0x1000013, 1 << 40)],
     *[lambda a, v=v: ("mremap", 0x1000, 8192, 16384, v, 0x5000) for v in (0, 1, 2, 3, 5, 8, 9)],
     *[lambda a, v=v: ("msync", ARENA, 4096, v) for v in (0, 1, 2, 3, 4, 6, 7, 99)],
@@ -148,7 +149,8 @@ BYTES: list[Build] = [
 
 FILES: list[Build] = [
     *[lambda a, f=f: ("openat", AT_FDCWD, a.s(NO), f, 0o644)
-      for f in (0, 0x241, 0x410000, 0x10000001, 0x20000003, 0o20000000, 0x4000, 0x101000, 0x1000, 0x200000, 0o7777777700)],
+      for f in (0, 0x241, 0x410000, 0x10000001, 0x20000003, 0o20000000, 0x4000, 0x101000, 0x1000, 0x200000,
+                0o7777777700)],
     lambda a: ("openat", 5, 0, 3, 0),
     lambda a: ("openat", 5, 1, 3, 0),
     lambda a: ("open", a.s(LONG), 2, 0),
@@ -460,7 +462,8 @@ TASKS: list[Build] = [
     lambda a: ("getpriority", 0, 0),
     lambda a: ("getpriority", 9, 0),
     lambda a: ("setpriority", 9, 0, 5),
-    *[lambda a, n=n: (n,) for n in ("getpid", "getppid", "gettid", "getuid", "getgid", "geteuid", "getegid", "getpgrp")],
+    *[lambda a, n=n: (n,)
+      for n in ("getpid", "getppid", "gettid", "getuid", "getgid", "geteuid", "getegid", "getpgrp")],
     lambda a: ("getpgid", 0),
     lambda a: ("getsid", 0),
     lambda a: ("setpgid", 99999999, 0),
