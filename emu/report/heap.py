@@ -60,7 +60,7 @@ def _totals(heap: Heap) -> Iterator[tuple[str, str]]:
     yield "frees", f"{heap.frees:,}" + _more(heap.inner, "calls inside the allocator itself")
     when = f" at instruction {heap.peak.instructions:,}" if heap.peak.bytes else ""
     near = heap.timeline.near(heap.peak.instructions) if heap.peak.bytes else None
-    rss = f"; RSS about {near.rss:,} then" if near else ""
+    rss = f"; RSS {near.rss:,} at {near.instructions:,}" if near else ""
     yield "peak live", f"{heap.peak.bytes:,} bytes in {heap.peak.blocks:,} blocks{when}{rss}"
     yield "live at the end", f"{heap.live_bytes:,} bytes in {heap.live_blocks:,} blocks"
     yield "held", _held(heap.space)
