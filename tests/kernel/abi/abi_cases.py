@@ -1,6 +1,6 @@
 """The calls whose text is compared with strace's, each as it is put into the arena. None of them changes the host."""
 
-# ruff: noqa: ARG005, E501
+# ruff: noqa: ARG005
 from __future__ import annotations
 
 from abi_replay import ARENA, AT_FDCWD, EDGE, Arena, Build
