@@ -63,6 +63,7 @@ class _HeapFields(NamedTuple):
     suppressions: tuple[Suppression, ...] = ()  # findings to let pass, beside those of every C library's start
     default_suppressions: bool = True
     strict: bool = False  # check what the allocator promises
+    memcheck: bool = False  # each load and store checked against the blocks
 
 
 class HeapOptions(_HeapFields):
@@ -100,6 +101,44 @@ class Listener(NamedTuple):
 
 CLASSES, SMALL_COST = 66, 1024  # size classes; costs below are counted each
 TOTALS = struct.Struct(f"<8Q4q{2 + 4 + 16 + CLASSES + 2 * CLASSES * SMALL_COST}Q")  # hp_totals
+
+
+# What is told of an instruction that touches memory it has no business with
+ALLOCATOR, SCANS, READS, WIDE = 2, 4, 8, 16  # memcheck.h
+BOTH, UNSEEN, UNNAMED = 32, 64, 128  # the native hooks do not see its accesses; nobody knows what function it is in
+TELLS = 50  # accesses of one instruction that a listener is told of
+
+
+class MemoryListener(NamedTuple):
+    """Who is told of bad accesses. The CPU's RIP is at the instruction."""
+
+    traits: Callable[[int], int]  # of the instruction at an address, asked once: ALLOCATOR, SCANS, BOTH, READS, UNNAMED
+    access: Callable[[int, int, int, bool], None]  # (rip, va, size, it stores): bytes there are bad
+
+
+class MemoryPlan(NamedTuple):
+    """What the shadow of a heap must know."""
+
+    cr3: int  # of the address space that is checked
+    zero_pfn: int  # of the shared zero page
+    barred: tuple[tuple[int, int], ...]  # ranges that no allocator owns: what lies beside a block there may be used
+    slacks: tuple[tuple[int, int], ...]  # by function: bytes after its blocks (0: to a multiple of 8), and before
+
+
+class MemoryHooks(Protocol):
+    """Each load and store of the CPU is checked. One exists for a CPU."""
+
+    def more(self, pc: int) -> int:
+        """Bad accesses of the instruction at `pc` that nobody was told of, as it had TELLS of them before."""
+
+    def forget(self, start: int, end: int) -> None:
+        """[start, end), whole pages, was mapped anew."""
+
+    def around(self, va: int, reach: int) -> tuple[int, int]:
+        """Where the nearest block at or below `va` begins or began, and the next above, if within `reach`; else 0."""
+
+    def end(self) -> None:
+        """Check no more."""
 
 
 class Totals(NamedTuple):
@@ -193,6 +232,9 @@ class CallHooks(Protocol):
 
     def totals(self) -> Totals | None:
         """What the events add up to, where that was counted along the way; None: the events must be folded."""
+
+    def block_at(self, pointer: int) -> bytes:
+        """The BLOCK that begins at `pointer`, live or not; b"" where none is known."""
 
     def blocks(self) -> bytes:
         """The BLOCKs at all addresses where one began, live or not (`freed_at`), in no order."""

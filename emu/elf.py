@@ -153,6 +153,24 @@ class Elf:
         for table in tables[:1]:
             yield from self._symbols_of(table)
 
+    def files(self) -> Iterator[list[Symbol]]:
+        """The functions that are local to each source file, as far as .symtab tells."""
+        table = next((section for section in self.sections if section.type == SHT_SYMTAB), None)
+        if table is None or table.link >= len(self.sections):
+            return
+        strings, raw = self._contents(self.sections[table.link]), self._contents(table)[: 24 * MAX_SYMBOLS]
+        local: list[Symbol] = []
+        for name, kind, _, shndx, value, size in struct.iter_unpack("<IBBHQQ", raw[: len(raw) // 24 * 24]):
+            if kind == STT_FILE:
+                yield local
+                local = []
+            elif kind == STT_FUNC and shndx:
+                local.append(Symbol(_string(strings, name), value, size, kind, 0, shndx))
+        yield local
+
+    def _contents(self, section: Section) -> bytes:
+        return self._slice(section.offset, section.size)
+
     def _symbols_of(self, table: Section) -> Iterator[Symbol]:
         if table.link >= len(self.sections):
             return

@@ -83,6 +83,7 @@ class Machine:
         from emu.elf import Elf
         from emu.trace.alloc_rules import probes_of
         from emu.trace.heap import Guest, HeapTracer
+        from emu.trace.memcheck import Access
 
         task = self.kernel.current
         mm, path = task.mm, task.process.exe
@@ -93,6 +94,7 @@ class Machine:
             elf, bias, task.tid, mm.cr3, mm.counters, _peek(mm), self.cpu.read_regs,
             lambda va: describe(mm, va), self.cpu.trace_calls, self.kernel.system.probes, lambda: self.cpu.insns,
             lambda: _ranges(mm), lambda start, end: resident(mm, start, end), lambda: task.mm not in (mm, None),
+            Access(self.cpu.check_memory, self.cpu.retired_at, mm.frames.zero_pfn) if options.memcheck else None,
         )  # fmt: skip
         probes = probes_of(elf, bias, options.rules)
         return HeapTracer(fold, spaces, options.sinks, probes, guest, options.stack, record, options.strict)

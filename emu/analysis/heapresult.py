@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from emu.analysis.heap import Cost, HeapFold, Peak, class_name, size_class
-from emu.analysis.misuse import Misuse, Places, misuses
+from emu.analysis.misuse import Misuse, Places, accesses, misuses
 from emu.analysis.rounding import Rounding, Roundings
 from emu.analysis.space import Map, Space, SpaceFold, space_of
 from emu.analysis.strict import Strictness, strictness
@@ -77,10 +77,14 @@ def facts_of(tracer: HeapTracer, space: SpaceFold, timeline: Timeline) -> HeapFa
     """Of a run that is over."""
     calls, blocks = tracer.calls, tracer.blocks()
     places = Places(tracer.place, calls.sites(), calls.stacks())
-    found = misuses(tracer.caught, tracer.names, places)
+    found, count = misuses(tracer.caught, tracer.names, places), tracer.misuses
+    if tracer.memory is not None:
+        found += accesses(tracer.memory.caught, tracer.names, places)
+        found.sort(key=lambda misuse: misuse.at.instructions or 0)
+        count += tracer.memory.count
     strict = strictness(tracer.promises, tracer.names, places) if tracer.promises else None
     return HeapFacts(
-        tracer.names, tracer.symbols.bias, places, found, tracer.misuses, calls.lost, blocks,
+        tracer.names, tracer.symbols.bias, places, found, count, calls.lost, blocks,
         space_of(space, blocks, tracer.resident), Map(space.ranges, blocks), timeline, tracer.ended_early, strict,
     )  # fmt: skip
 

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from emu.trace.heap import Caught
+    from emu.trace.memcheck import BadAccess
 
-KINDS = ("double-free", "realloc-of-freed", "invalid-free", "mismatched-free", "wrong-size")
+ACCESSES = ("use-after-free", "overflow", "underflow")  # told if accesses are checked
+KINDS = ("double-free", "realloc-of-freed", "invalid-free", "mismatched-free", "wrong-size", *ACCESSES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Misuse:
     allocated: Happening | None
     freed: Happening | None
     size: int | None  # of the block, where one is known
+    times: int = 1  # the same access, to blocks that were allocated at the same place
 
     def __repr__(self) -> str:
         """`<Misuse: double-free: free(0x…): the block of 40 bytes was freed before, at main+0x1b (a.c:9)>`"""
@@ -70,11 +73,31 @@ def _misuse(caught: Caught, functions: Sequence[str], places: Places) -> Misuse:
     at = Happening(name, int(event["entry"]), tuple(places.call(pc) for pc in caught.stack))
     allocated = freed = None
     if block is not None and not (flags & NO_BLOCK and caught.around is None):
-        allocated = _happening(block, "function", "site", "stack", None, functions, places)
-        if int(block["freed_at"]):
-            when = int(block["freed_at"])
-            freed = _happening(block, "freed_function", "freed_site", "freed_stack", when, functions, places)
+        allocated, freed = _past(block, functions, places)
     return Misuse(kind, text, pointer, at, allocated, freed, None if block is None else int(block["size"]))
+
+
+def accesses(caught: Iterable[tuple[BadAccess, int]], functions: Sequence[str], places: Places) -> list[Misuse]:
+    """Each bad access, in words, with how often it happened."""
+    return [_access(access, times, functions, places) for access, times in caught]
+
+
+def _access(access: BadAccess, times: int, functions: Sequence[str], places: Places) -> Misuse:
+    did = f"{'write' if access.store else 'read'} of {access.size} byte{'s' * (access.size != 1)} at {access.va:#x}"
+    calls = (places.call(access.pc + 1), *(places.call(pc) for pc in access.stack))
+    at = Happening(access.function, access.instructions, calls)
+    made, freed = (None, None) if access.block is None else _past(access.block, functions, places)
+    size = None if access.block is None else int(access.block["size"])
+    return Misuse(access.kind, f"{did}, {access.where}", access.va, at, made, freed, size, times)
+
+
+def _past(block: np.void, functions: Sequence[str], places: Places) -> tuple[Happening, Happening | None]:
+    """Where a block was allocated, and where freed."""
+    allocated = _happening(block, "function", "site", "stack", None, functions, places)
+    when = int(block["freed_at"])
+    if not when:
+        return allocated, None
+    return allocated, _happening(block, "freed_function", "freed_site", "freed_stack", when, functions, places)
 
 
 def _happening(
@@ -114,7 +137,7 @@ def _lies(pointer: int, caught: Caught) -> str:
 
 def lines(misuse: Misuse) -> Iterator[str]:
     """The misuse as a report prints it."""
-    yield f"{misuse.kind}: {misuse.text}"
+    yield f"{misuse.kind}: {misuse.text}" + (f", {misuse.times:,} times" if misuse.times > 1 else "")
     yield from told("at", misuse.at)
     if misuse.allocated is not None:
         yield from told("allocated by", misuse.allocated)

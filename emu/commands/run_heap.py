@@ -18,6 +18,12 @@ ERROR_CODE = 99  # as valgrind's users have it
 def add_arguments(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--heap", action="store_true", help="trace each malloc and free: leaks, misuse, sizes and costs at the end")
+    add(
+        "--memcheck",
+        action="store_true",
+        help="check each load and store too: use after free, overflow and underflow of blocks, not reads of bytes that "
+        "were never written; implies --heap",
+    )
     add("--stack", metavar="N", type=int, help="tell places by N frames of the call stack, at most 64 (with --heap)")
     add(
         "--alloc",
@@ -65,7 +71,7 @@ def options_of(options: argparse.Namespace) -> HeapOptions | None:
     names = ["stack", "alloc", "alloc_file", "record", "strict", "suppressions"]
     names += ["no_default_suppressions", "error_exitcode"]
     asked = [name for name in names if getattr(options, name) not in (None, False, [])]
-    if not options.heap:
+    if not options.heap and not options.memcheck:
         if asked:
             raise Refusal(f"--{asked[0].replace('_', '-')} needs --heap")
         return None
@@ -85,6 +91,7 @@ def options_of(options: argparse.Namespace) -> HeapOptions | None:
             suppressions=tuple(suppressions),
             strict=options.strict,
             default_suppressions=not options.no_default_suppressions,
+            memcheck=options.memcheck,
         )
     except RuleError as wrong:
         raise Refusal(str(wrong)) from None

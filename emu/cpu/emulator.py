@@ -55,10 +55,13 @@ class Emulator:
             self.lib.uc_hook_del(self.uc, hook)
         self._hooks.clear()
 
-    def hook(self, kind: int, callback: Any, insn: int | None = None, data: int | None = None) -> None:
-        """Install a hook for all addresses; `data` is its user data."""
+    def hook(
+        self, kind: int, callback: Any, insn: int | None = None, data: int | None = None, first: int = 1, last: int = 0
+    ) -> None:
+        """Install a hook for the addresses [first, last], by default all; `data` is its user data."""
         hook = c_void_p()
-        arguments = [self.uc, ctypes.byref(hook), c_int(kind), callback, c_void_p(data), c_uint64(1), c_uint64(0)]
+        span = c_uint64(first), c_uint64(last)
+        arguments = [self.uc, ctypes.byref(hook), c_int(kind), callback, c_void_p(data), *span]
         if insn is not None:
             arguments.append(c_int(insn))
         u.check(self.lib.uc_hook_add(*arguments), "hook")

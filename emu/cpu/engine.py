@@ -14,12 +14,13 @@ from emu.cpu.emulator import NOWHERE, the_emulator
 from emu.cpu.hooks import FOREVER, Blocks, PythonBlocks
 from emu.cpu.nativehooks import NativeBlocks
 from emu.cpu.regs import Batch
-from emu.cpu.threadstate import MASK, ThreadState
+from emu.cpu.threadstate import MASK
+from emu.cpu.traced import Traced
 from kernel.cpu import Access, FaultTable, Regs, Trap, TrapKind, Traps, Vector
 from kernel.mm.ram import Ram
 
 if TYPE_CHECKING:
-    from emu.calls import CallHooks, Listener
+    from emu.calls import CallHooks
 
 SLICES = (1_000_000, 20_000_000)  # instructions between two looks at the host's signals, twin and native: 5 to 200 ms
 LONGEST_BLOCK = 4096  # instructions: Unicorn ends a block before it is a page long
@@ -30,7 +31,7 @@ _READ, _WRITE, _FETCH = Access.READ, Access.WRITE, Access.FETCH
 _SYSCALL, _DEADLINE, _SLICE = Trap(TrapKind.SYSCALL), Trap(TrapKind.DEADLINE), Trap(TrapKind.SLICE)
 
 
-class UnicornCpu(ThreadState):
+class UnicornCpu(Traced):
     """One CPU over `ram`. Of several in one process the newest runs; it takes the Uc over from the one before it.
 
     Always holds outside `run`: the count of instructions is exact, RIP is where the guest goes on.
@@ -94,14 +95,6 @@ class UnicornCpu(ThreadState):
         """The state at boot: all registers zero, floating point as Linux starts a program."""
         self._blocks.reset()
         self.clear()
-
-    def trace_calls(self, listener: Listener, stack_depth: int = 0, capacity: int = 1 << 11) -> CallHooks:
-        """Hook entry and return of the functions that the CallHooks are given. `stack_depth` frames of each call stack
-        are kept, events come in batches of `capacity`. What a listener raises comes out of `run`."""
-        from emu.cpu.callhooks import install
-
-        self._calls = install(self._native or self._blocks, self._emulator, listener, self._fail, stack_depth, capacity)
-        return self._calls
 
     # --- running ----------------------------------------------------------------------------------------------------
 
@@ -341,8 +334,7 @@ class UnicornCpu(ThreadState):
 
     def _time_stamp(self, rip: int) -> int:
         """What RDTSC at `rip` reads: instructions retired, and slept time."""
-        now = self._blocks.total + self._plan.index(rip) if self._plan else self._blocks.here(rip)
-        return now + (self.tsc_offset if isinstance(self.tsc_offset, int) else self.tsc_offset())
+        return self.retired_at(rip) + (self.tsc_offset if isinstance(self.tsc_offset, int) else self.tsc_offset())
 
     # --- the kernel's side ------------------------------------------------------------------------------------------
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from ctypes import CFUNCTYPE, POINTER, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import CFUNCTYPE, POINTER, c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from importlib.machinery import PathFinder
 
 ARCH_X86, MODE_64, PROT_ALL = 4, 1 << 3, 7
 CPU_EPYC_ROME = 37  # a model with SVM
 
 HOOK_INTR, HOOK_INSN, HOOK_BLOCK, HOOK_EDGE = 1 << 0, 1 << 1, 1 << 3, 1 << 15
+HOOK_MEM_READ, HOOK_MEM_WRITE, MEM_WRITE = 1 << 10, 1 << 11, 17
 INS_SYSCALL, INS_CPUID, INS_RDTSC, INS_RDTSCP = 699, 113, 608, 609
 
 
@@ -43,6 +44,7 @@ BlockCallback = CFUNCTYPE(None, c_void_p, c_uint64, c_uint32, c_void_p)
 EdgeCallback = CFUNCTYPE(None, c_void_p, c_void_p, c_void_p, c_void_p)
 InterruptCallback = CFUNCTYPE(None, c_void_p, c_uint32, c_void_p)
 SyscallCallback = CFUNCTYPE(None, c_void_p, c_void_p)
+MemCallback = CFUNCTYPE(None, c_void_p, c_int, c_uint64, c_int, c_int64, c_void_p)
 InsnCallback = CFUNCTYPE(c_int, c_void_p, c_void_p)  # returns whether the instruction was answered
 
 

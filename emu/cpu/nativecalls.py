@@ -116,6 +116,10 @@ class NativeCalls:
         dear = ctypes.string_at(state.dear, 16 * (state.dear_mask + 1))
         return Totals(ctypes.string_at(state.totals, TOTALS.size), places, dear)
 
+    def block_at(self, pointer: int) -> bytes:
+        found = self._lib.hp_block_at(pointer)
+        return ctypes.string_at(found, BLOCK.size) if found else b""
+
     def blocks(self) -> bytes:
         self._lib.hp_settle()
         return ctypes.string_at(self._state.blocks, self._state.blocks_size * BLOCK.size)

@@ -55,6 +55,7 @@ from emu.cpu.regs import Batch
 
 if TYPE_CHECKING:
     from emu.cpu.emulator import Emulator
+    from emu.cpu.shadow import Shadow
 
 MIN_FLT, MAJ_FLT = 4, 5
 MANY_DEAD = 1 << 20
@@ -90,6 +91,7 @@ class PythonCalls:
         self._drained = self._live = self._live_blocks = 0
         self._muted = self.stopped = False
         self.lost = 0
+        self.shadow: Shadow | None = None  # with --memcheck
         blocks.watched.clear()
         self.switch(0)
 
@@ -148,6 +150,9 @@ class PythonCalls:
 
     def totals(self) -> Totals | None:
         return None
+
+    def block_at(self, pointer: int) -> bytes:
+        return self._table[pointer].packed() if pointer in self._table else b""
 
     def blocks(self) -> bytes:
         return b"".join(block.packed() for block in self._table.values())
@@ -215,6 +220,8 @@ class PythonCalls:
             self._strict.returned(event, event.kept, told)
         if function.verb in (ALLOCATE, RESIZE) and event.result:
             self._insert(event)
+        if function.verb == ASK and self.shadow is not None and not event.flags & INNER:
+            self.shadow.asked(event, self._table.get(event.pointer))
         self._append(event)
 
     def _abandon(self, depth: int) -> None:
@@ -328,6 +335,8 @@ class PythonCalls:
         elif 2 * len(self._table) >= self._room:
             self._grow()
         self._table[event.result] = Block(event, self._drained + len(self._ring) // EVENT.size + 1)
+        if self.shadow is not None:
+            self.shadow.made(event.result, event.size, event.number, inner)
 
     def _grow(self) -> None:
         """Where more than a million dead blocks are the greater part, they are forgotten."""
@@ -345,6 +354,8 @@ class PythonCalls:
                 self._strict.released(block.event.result, block.event.function)
         block.freed_at, block.freed_by = event.entry, event
         self._dead += 1
+        if self.shadow is not None:
+            self.shadow.gone(block.event.result, block.event.size)
 
     # --- call stacks
 

@@ -33,6 +33,17 @@ def find(emulator: Emulator) -> int:
         registers.write()
 
 
+def cpu_of(emulator: Emulator, registers: int) -> int:
+    """The host address of the CPU object that holds `registers`, as `find` gave them; 0: not found."""
+    own = struct.pack("<Q", emulator.uc.value)
+    spans = _writable()
+    for pointer in sorted(set(_words(emulator)), reverse=True):
+        near = registers - FAR < pointer < registers and any(start <= pointer < end for start, end in spans)
+        if near and own in ctypes.string_at(pointer, registers - pointer):  # CPUState names its uc
+            return pointer
+    return 0
+
+
 def _sign(registers: Batch, salt: int) -> bytes:
     """Write sixteen values that stand nowhere else; they as bytes."""
     registers.values[:] = [(0x9E3779B97F4A7C15 * (salt + i)) & (1 << 64) - 1 for i in range(16)]

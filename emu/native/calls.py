@@ -73,6 +73,7 @@ def prepare(lib: Any) -> None:
         "hp_inside": (ctypes.c_int,),
         "st_init": (POINTER(StrictState), c_void_p),
         "st_mapped": (None, c_uint64, c_uint64, c_uint32),
+        "hp_block_at": (c_void_p, c_uint64),
     }
     for name, (result, *arguments) in prototypes.items():
         function = getattr(lib, name)

@@ -2,6 +2,7 @@
  * why. hooks.c calls in at the beginning of each block that `hp_watched` holds for, before it is counted. */
 #include "heap.h"
 #include "hooks.h"
+#include "memcheck.h"
 #include "strict.h"
 
 #include <stdlib.h>
@@ -227,6 +228,15 @@ static void leave(frame *f, uint16_t how)
     e->syscalls = calls < UINT16_MAX ? (uint16_t)calls : UINT16_MAX;
 }
 
+/* With memcheck a block is known before the next instruction. Who asks for the usable size of one may use it. */
+static void shadow(hp_event *e)
+{
+    settle();
+    const hp_block *b = functions[e->function].does.verb == HP_ASK && !(e->flags & HP_INNER) ? block_at(e->pointer) : NULL;
+    if (b && lives(b) && !b->inner && b->size < e->result)
+        mc_made(e->pointer, e->result, e->function, 0);
+}
+
 static __attribute__((noinline)) void finish(frame *f)
 {
     hp_event *e = &f->event;
@@ -252,6 +262,8 @@ static __attribute__((noinline)) void finish(frame *f)
     }
     if (H.strict && !(e->flags & HP_INNER))
         st_returned(e, does, &T->kept, R[RAX]);
+    if (mc_on)
+        shadow(e);
 }
 
 static void abandon(uint32_t depth)
@@ -464,6 +476,13 @@ EXPORT void hp_settle(void)
     settle();
     H.totals->events = H.events;
     H.totals->live = (int64_t)(H.totals->allocated - H.totals->freed);
+}
+
+/* The block that begins at `pointer`, live or not; NULL: none is known. */
+EXPORT const hp_block *hp_block_at(uint64_t pointer)
+{
+    const hp_block *b = block_at(pointer);
+    return b->used ? b : NULL;
 }
 
 /* Is the thread that runs inside a traced function? One that was left without a return is not. */

@@ -108,4 +108,7 @@ typedef struct {
     uint64_t strict;  /* 1: the allocator's promises are checked */
 } hp_state;
 
+/* Is the thread that runs inside a traced function? */
+int hp_inside(void);
+
 #endif

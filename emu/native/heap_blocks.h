@@ -83,6 +83,8 @@ static inline void insert(hp_event *e, uint8_t family)
     }
     *b = (hp_block){e->result, possible(e->size), H.events, 0, e->site, e->stack, 0, 0,
                     e->function, 0, family, inner, 1, {0}};
+    if (mc_on)
+        mc_made(e->result, e->size, e->function, inner);
 }
 
 static inline void release(hp_block *b, hp_event *e)
@@ -98,6 +100,8 @@ static inline void release(hp_block *b, hp_event *e)
     b->freed_stack = e->stack;
     b->freed_function = e->function;
     dead++;
+    if (mc_on)
+        mc_gone(b->pointer, b->size);
 }
 
 /* A call of the program that names a block: is it one it may name? Before the allocator does anything. */

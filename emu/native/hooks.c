@@ -1,6 +1,7 @@
 /* The hooks that Unicorn calls often: every block, every interrupt, every syscall. Equal in result to emu/cpu/hooks.py
  * and emu/cpu/engine.py, which say why; here is only how. */
 #include "hooks.h"
+#include "memcheck.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -353,6 +354,8 @@ static void patch(uint8_t *ra, void *uc, uint32_t index, void *hook) { (void)ra,
 EXPORT void hs_on_block(void *uc, uint64_t address, uint32_t size, void *data)
 {
     (void)data;
+    if (mc_on)
+        mc_translated(address, size, __builtin_return_address(0));
     uint32_t index = find_block(address, size);
     if (!index) {
         S->last = 0;
@@ -384,6 +387,8 @@ EXPORT void hs_on_edge(void *uc, const uint64_t *block, const void *before, void
 {
     (void)uc, (void)before, (void)data;
     *slot(*block) = 0;
+    if (mc_on)
+        mc_translated(*block, 0, NULL);
 }
 
 EXPORT int64_t hs_settle(uint64_t rip)

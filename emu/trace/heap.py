@@ -13,8 +13,10 @@ from emu import uprobes
 from emu.calls import EVENT as EVENT_FORMAT
 from emu.calls import NO_BLOCK, CallHooks, Listener, Totals
 from emu.symbols import Symbols
+from emu.trace.events import VmaMap
 from emu.trace.framerules import FrameRules
-from emu.trace.space import Range, SpaceSink, SpaceTracer
+from emu.trace.memcheck import Access, MemoryChecker
+from emu.trace.space import FILE, STACK, STATIC, Range, SpaceSink, SpaceTracer
 from emu.trace.strict import Promises, errno_place
 from emu.unwind import Unwinder
 
@@ -110,6 +112,7 @@ class Guest(NamedTuple):
     ranges: Callable[[], list[Range]]  # what is mapped
     resident: Callable[[int, int], int]  # bytes of [start, end) that are in RAM
     replaced: Callable[[], bool]  # has execve put another program in its place?
+    access: Access | None  # to check each load and store; None: do not
 
 
 class HeapTracer:
@@ -155,10 +158,28 @@ class HeapTracer:
             spaces = (*spaces, self.promises)
         self._space = SpaceTracer(guest.probes, guest.cr3, guest.now, guest.ranges(), calls, spaces)
         self.resident = guest.resident
+        self.memory = self._check_memory(guest.access) if guest.access is not None else None
+
+    def _check_memory(self, access: Access) -> MemoryChecker:
+        guest = self._guest
+        barred = [(each.start, each.end) for each in guest.ranges() if each.kind & ~FILE in (STATIC, STACK)]
+        checker = MemoryChecker(
+            self.calls, self.symbols, self._unwinder, guest.registers, self.functions, self._block, guest.cr3, barred,
+            access,
+        )  # fmt: skip
+        guest.probes.listen(VmaMap, self._mapped)
+        return checker
+
+    def _mapped(self, event: VmaMap) -> None:
+        if event.cr3 == self._guest.cr3 and self.memory is not None:
+            self.memory.forget(event.start, event.end)
 
     def end(self) -> None:
         """The run is over: the last events go out."""
         self._space.end()
+        if self.memory is not None:
+            self._guest.probes.forget(VmaMap, self._mapped)
+            self.memory.end()
         self.calls.end()
         self._flush()
         totals = self.calls.totals()

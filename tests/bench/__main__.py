@@ -167,6 +167,7 @@ def rows(tools: Tools, scale: int) -> list[Row]:
     twin = [*OURS, "-q", "--no-native", str(toolchain.build("bench/churn_small")), str(int(small) // 10)]
     return [
         Row("churn-small", tools.columns(COLUMNS, "bench/churn_small", small), flat),
+        memcheck(small),
         Row("churn-mixed", tools.columns(COLUMNS, "bench/churn_mixed", mixed), flat),
         Row("random access, 64 MiB", access, against("stock unicorn", 1, aim=0.5)),
         Row("compute", tools.columns(plain, "bench/compute", steps), against("qemu-x86_64", 1.5)),
@@ -181,6 +182,13 @@ def rows(tools: Tools, scale: int) -> list[Row]:
         heap_by_python(100_000 // scale),
         recorded(tools, small),
     ]
+
+
+def memcheck(rounds: str) -> Row:
+    """Traced here means: each load and store checked."""
+    guest = [str(toolchain.build("bench/churn_small")), rounds]
+    commands = {"heapscope": [*OURS, "-q", *guest], "traced": [*OURS, "-q", "--memcheck", *guest]}
+    return Row("churn-small --memcheck", commands, against("heapscope", 12, "traced"))
 
 
 def recorded(tools: Tools, rounds: str) -> Row:

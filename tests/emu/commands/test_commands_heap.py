@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -110,3 +111,14 @@ def test_a_plain_run_imports_nothing_of_the_heap() -> None:
         [sys.executable, "-c", program, str(elf("task/hello"))], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert done.stdout.endswith("[] 0\n")
+
+
+def test_memcheck_implies_heap_and_tells_bad_accesses_in_the_report() -> None:
+    program = str(elf("heap/accesses"))
+    done = heapscope("--memcheck", "--stack", "8", "--error-exitcode", "99", program, "overflow")
+    assert done.returncode == 99
+    assert re.search("\noverflow: write of 4 bytes at 0x[0-9a-f]+, 4 bytes past the end of a block of 24", done.stderr)
+    assert "\n  at put4, instruction " in done.stderr
+    assert "  misuse           1\n" in done.stderr
+    often = heapscope("--memcheck", program, "often").stderr
+    assert ", just past the end of a block of 24 bytes, 1,000 times\n" in often

@@ -1,0 +1,140 @@
+"""The shadow of a heap: which bytes a program has no business with, and what it may do to them all the same.
+
+A byte is bad once the block that held it was released, until another block holds it or its page is mapped anew; and bad
+is what lies beside a live block and belongs to nobody: a few bytes before it, and those after it up to the next block,
+within its page, as far as `slacks` say. Memory that was never a part of a block or beside one is never bad: programs
+may have pools of their own. Nor is a byte of one live block bad for lying beside another.
+
+A load may touch bad bytes where it cannot matter: one of 8 or 16 bytes, aligned to its size, with one good byte at
+least (a word at a time, no further than it must), and those of string functions, which look at whole lines, unless none
+of the 16 bytes around the one that rdi names (or rsi, in those that are given two strings) is good: there they begin.
+
+emu/native/memcheck.c does the same, with equal results.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emu.calls import ALLOCATOR, BOTH, READS, SCANS, WIDE
+
+if TYPE_CHECKING:
+    from emu.cpu.pythonevents import Block, Event
+
+PAGE = 4096
+HUGE = 1 << 32  # what of a block lies beyond is not shadowed
+USER = 1 << 47
+ALL = (1 << PAGE) - 1
+
+
+class Page:
+    """One bit a byte, the lowest first."""
+
+    __slots__ = ("bad", "live", "start")
+
+    def __init__(self) -> None:
+        self.bad = self.live = self.start = 0
+
+
+class Shadow:
+    """Told by the call hooks what is made and released."""
+
+    def __init__(self, barred: tuple[tuple[int, int], ...], slacks: tuple[tuple[int, int], ...]) -> None:
+        self._barred, self._slacks = barred, slacks
+        self._pages: dict[int, Page] = {}
+
+    def made(self, pointer: int, size: int, function: int, inner: int) -> None:
+        """A traced function has handed out a block; `inner`: to another of them."""
+        end = pointer + min(size, HUGE)
+        if pointer >= USER or end > USER:
+            return
+        for page, mask in self._pieces(pointer, end):
+            page.bad &= ~mask
+            page.start &= ~mask
+            page.live = page.live & ~mask if inner else page.live | mask
+        self._page(pointer // PAGE).start |= 1 << pointer % PAGE
+        if inner or any(start <= pointer < stop for start, stop in self._barred):
+            return
+        after, before = self._slacks[function] if function < len(self._slacks) else (0, 0)
+        last = end + after if after else -(-end // 8) * 8
+        if size < HUGE:
+            self._slack(end, min(last, -(-end // PAGE) * PAGE), True)
+        self._slack(max(pointer // PAGE * PAGE, pointer - before), pointer, False)
+
+    def asked(self, event: Event, block: Block | None) -> None:
+        """Who asks for the usable size of a block may use it."""
+        if block is not None and not block.freed_at and not block.inner and block.event.size < event.result:
+            self.made(event.pointer, event.result, event.number, 0)
+
+    def gone(self, pointer: int, size: int) -> None:
+        """It is the allocator's again."""
+        end = pointer + min(size, HUGE)
+        if pointer < USER and end <= USER:
+            for page, mask in self._pieces(pointer, end):
+                page.bad |= mask
+                page.live &= ~mask
+                if mask == ALL:
+                    page.start = 0
+
+    def forget(self, start: int, end: int) -> None:
+        """[start, end), whole pages, was mapped anew."""
+        first, last = start // PAGE, end // PAGE
+        gone = range(first, last) if last - first <= len(self._pages) else list(self._pages)
+        for vpn in gone:
+            if first <= vpn < last:
+                self._pages.pop(vpn, None)
+
+    def around(self, va: int, reach: int) -> tuple[int, int]:
+        """As MemoryHooks has it."""
+        vpn, at, below = va // PAGE, va % PAGE, 0
+        while not below and (page := self._pages.get(vpn)) is not None and page.bad | page.live:
+            found = page.start & (2 << at) - 1
+            below = vpn * PAGE + found.bit_length() - 1 if found else 0
+            vpn, at = vpn - 1, PAGE - 1
+        starts = (at for at in range(va + 1, va + reach + 1) if self._has(at, "start"))
+        return below, next(starts, 0)
+
+    def bad(self, va: int, size: int) -> int:
+        """How many of these bytes are bad."""
+        page, at = self._pages.get(va // PAGE), va % PAGE
+        if at + size <= PAGE:
+            return (page.bad >> at & (1 << size) - 1).bit_count() if page is not None else 0
+        return sum(self._has(each, "bad") for each in range(va, va + size))
+
+    def spares(self, traits: int, va: int, size: int, store: bool, pointers: tuple[int, int]) -> bool:
+        """Is this access of bad bytes none to tell of? `pointers`: rdi and rsi."""
+        if traits & ALLOCATOR:
+            return True
+        if store:
+            return False
+        if traits & READS:
+            return True
+        if traits & SCANS:
+            named = pointers if traits & BOTH else pointers[:1]
+            return not any(va <= at < va + size and self.bad(at & ~15, 16) == 16 for at in named)
+        if size < 8 or va % 8:
+            return False
+        return self.bad(va & ~15, 16) < 16 if traits & WIDE else self.bad(va, 8) < 8
+
+    def _has(self, va: int, what: str) -> bool:
+        page = self._pages.get(va // PAGE)
+        return page is not None and bool(getattr(page, what) >> va % PAGE & 1)
+
+    def _page(self, vpn: int) -> Page:
+        return self._pages.get(vpn) or self._pages.setdefault(vpn, Page())
+
+    def _pieces(self, start: int, end: int) -> list[tuple[Page, int]]:
+        """The pages of [start, end), each with a mask of the bytes that are inside."""
+        pieces = []
+        while start < end:
+            size = min(end, (start // PAGE + 1) * PAGE) - start
+            pieces.append((self._page(start // PAGE), (1 << size) - 1 << start % PAGE))
+            start += size
+        return pieces
+
+    def _slack(self, start: int, end: int, stop: bool) -> None:
+        """[start, end), within one page, is bad but for live blocks. `stop`: up to where a block begins."""
+        if start < end:
+            page, mask = self._page(start // PAGE), (1 << end - start) - 1 << start % PAGE
+            begins = page.start & mask if stop else 0
+            page.bad |= mask & (begins & -begins) - 1 & ~page.live if begins else mask & ~page.live

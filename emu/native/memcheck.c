@@ -1,0 +1,277 @@
+/* Each load and store of translated code against a shadow of the heap: equal in result to emu/cpu/pythonmemory.py, which
+ * says what is an error. Unicorn's memory hooks report physical addresses, and take 200 ns each to find out where the
+ * guest is. So where translated code calls Unicorn's functions for loads and stores, it is made to call ours, which are
+ * given the virtual address, do the access by Unicorn's own, and then look at the shadow. Translated code calls them for
+ * each access while there is a memory hook; one that never fires is enough. */
+#include "memcheck.h"
+#include "heap.h"
+#include "hooks.h"
+
+#include <stdlib.h>
+#include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#if defined(_WIN32)
+#define EXPORT __declspec(dllexport)
+#else
+#define EXPORT __attribute__((visibility("default")))
+#endif
+
+#define HASH 0x9E3779B97F4A7C15ull
+#define SCANNED 4096u
+enum { RIP = 41, RDI = 39, RSI = 43 };
+
+typedef struct {
+    uint64_t pc;
+    uint32_t flags, told;
+    uint64_t more; /* not told */
+} insn;
+
+int mc_on;
+static hs_state *S;
+static mc_state M;
+static insn *insns;
+static uint64_t insns_mask, insns_used;
+static uint64_t scanned[SCANNED];
+
+#include "memcheck_shadow.h"
+
+/* --- accesses ----------------------------------------------------------------------------------------------------- */
+
+/* Is one of these bytes bad? At most 64. */
+static int some_bad(uint64_t va, unsigned size)
+{
+    for (uint64_t at = va; at < va + size; at++)
+        if (near_page(at / PAGE)->bad[at % PAGE / 64] >> at % 64 & 1)
+            return 1;
+    return 0;
+}
+
+static int all_bad(uint64_t va, unsigned size)
+{
+    for (uint64_t at = va; at < va + size; at++)
+        if (!(near_page(at / PAGE)->bad[at % PAGE / 64] >> at % 64 & 1))
+            return 0;
+    return 1;
+}
+
+static insn *insn_slot(uint64_t pc)
+{
+    uint64_t i = pc * HASH >> 32;
+    while (insns[i & insns_mask].pc && insns[i & insns_mask].pc != pc)
+        i++;
+    return &insns[i & insns_mask];
+}
+
+static insn *insn_at(uint64_t pc)
+{
+    insn *i = insn_slot(pc);
+    if (i->pc)
+        return i;
+    if (2 * ++insns_used > insns_mask) {
+        insn *old = insns;
+        uint64_t n = insns_mask + 1;
+        insns = calloc(2 * n, sizeof *insns);
+        insns_mask = 2 * n - 1;
+        for (uint64_t k = 0; k < n; k++)
+            if (old[k].pc)
+                *insn_slot(old[k].pc) = old[k];
+        free(old);
+        i = insn_slot(pc);
+    }
+    *i = (insn){pc, M.on_pc(pc), 0, 0};
+    return i;
+}
+
+/* May this instruction load bad bytes? */
+static int spared(const insn *i, uint64_t va, unsigned size)
+{
+    if (i->flags & MC_READS)
+        return 1;
+    if (i->flags & MC_SCANS) {
+        static const int ids[] = {RDI, RSI};
+        for (int n = 0; n < (i->flags & MC_BOTH ? 2 : 1); n++) {
+            uint64_t pointer = 0;
+            S->reg_read(S->uc, ids[n], &pointer);
+            if (pointer >= va && pointer < va + size && all_bad(pointer & ~15ull, 16))
+                return 0;
+        }
+        return 1;
+    }
+    if (size < 8 || va % 8)
+        return 0;
+    return i->flags & MC_WIDE ? !all_bad(va & ~15ull, 16) : !all_bad(va, 8);
+}
+
+static __attribute__((noinline)) void examine(uint64_t va, unsigned size, int store, uintptr_t host_pc)
+{
+    uint64_t pc = 0;
+    if (!mc_on || S->cr3 != M.cr3 || !some_bad(va, size) || hp_inside())
+        return;
+    M.restore(M.cpu, host_pc, 0);
+    S->reg_read(S->uc, RIP, &pc);
+    insn *i = insn_at(pc);
+    if (i->flags & MC_ALLOCATOR || (!store && spared(i, va, size)))
+        return;
+    if (i->told == M.tells) {
+        i->more++;
+        return;
+    }
+    i->told++;
+    M.on_access(pc, va, size, (uint32_t)store);
+}
+
+static inline __attribute__((always_inline)) void look(uint64_t va, unsigned size, int store, uintptr_t host_pc)
+{
+    const entry *e = &cache[va / PAGE % CACHED];
+    const uint64_t *bad = (e->vpn == va / PAGE + 1 ? e->page : near_page(va / PAGE))->bad;
+    unsigned at = va % PAGE;
+    uint64_t hit = bad[at / 64] >> at % 64 & ((1u << size) - 1);
+    if (__builtin_expect(hit || at % 64 + size > 64, 0))
+        examine(va, size, store, host_pc);
+}
+
+#define LOAD(name, n, size) \
+    static uint64_t name(void *env, uint64_t va, uint32_t how, uintptr_t host_pc) \
+    { \
+        uint64_t value = ((uint64_t (*)(void *, uint64_t, uint32_t, uintptr_t))M.helpers[n])(env, va, how, host_pc); \
+        look(va, size, 0, host_pc); \
+        return value; \
+    }
+#define STORE(name, n, size, type) \
+    static void name(void *env, uint64_t va, type value, uint32_t how, uintptr_t host_pc) \
+    { \
+        ((void (*)(void *, uint64_t, type, uint32_t, uintptr_t))M.helpers[n])(env, va, value, how, host_pc); \
+        look(va, size, 1, host_pc); \
+    }
+LOAD(load_ub, 0, 1)
+LOAD(load_sb, 1, 1)
+LOAD(load_uw, 2, 2)
+LOAD(load_sw, 3, 2)
+LOAD(load_ul, 4, 4)
+LOAD(load_sl, 5, 4)
+LOAD(load_q, 6, 8)
+STORE(store_b, 7, 1, uint32_t)
+STORE(store_w, 8, 2, uint32_t)
+STORE(store_l, 9, 4, uint32_t)
+STORE(store_q, 10, 8, uint64_t)
+
+/* --- calls in translated code --------------------------------------------------------------------------------------- */
+
+static uint8_t *stubs; /* jumps to our functions, near to translated code; NULL: there is none */
+
+#if defined(__x86_64__) && defined(__linux__)
+#define STUB 16
+#define LOADS 7
+
+static void *const ours[MC_HELPERS] = {load_ub, load_sb, load_uw, load_sw, load_ul, load_sl, load_q,
+                                       store_b, store_w, store_l, store_q};
+
+static int make_stubs(void)
+{
+    uint64_t lowest = S->code_end > 0x7FFF0000 ? S->code_end - 0x7FFF0000 : 0;
+    for (uint64_t at = (S->code & ~0xFFFFull) - 0x10000; !stubs && at > lowest; at -= 0x100000) {
+        void *got = mmap((void *)at, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if ((uint64_t)got + PAGE <= S->code && (uint64_t)got > lowest)
+            stubs = got;
+        else if (got != MAP_FAILED)
+            munmap(got, PAGE);
+    }
+    if (!stubs)
+        return 0;
+    for (int i = 0; i < MC_HELPERS; i++) {
+        memcpy(stubs + i * STUB, "\xFF\x25\0\0\0\0", 6); /* jmp [rip] */
+        memcpy(stubs + i * STUB + 6, &ours[i], 8);
+    }
+    return mprotect(stubs, PAGE, PROT_READ | PROT_EXEC) == 0;
+}
+
+/* A load is `lea rcx, [rip+…] | call`, a store `push r8 | jmp`, both to one of Unicorn's functions: by offset where that
+ * is near enough, else by way of a word behind the block. */
+static void redirect(uint8_t *from, uint8_t *to)
+{
+    for (uint8_t *p = from; p + 6 <= to; p++) {
+        int far = p[0] == 0xFF && (p[1] == 0x15 || p[1] == 0x25), load = far ? p[1] == 0x15 : p[0] == 0xE8;
+        if (!far && (p[0] & 0xFE) != 0xE8)
+            continue;
+        if (load ? p[-7] != 0x48 || p[-6] != 0x8D || p[-5] != 0x0D : p[-2] != 0x41 || p[-1] != 0x50)
+            continue;
+        int32_t offset;
+        memcpy(&offset, p + 1 + far, 4);
+        uint8_t *target = p + 5 + far + offset, *word = target;
+        if (far) {
+            if ((uint64_t)(uintptr_t)word < S->code || (uint64_t)(uintptr_t)word + 8 > S->code_end)
+                continue;
+            memcpy(&target, word, 8);
+        }
+        for (int i = load ? 0 : LOADS; i < (load ? LOADS : MC_HELPERS); i++)
+            if (target == M.helpers[i]) {
+                offset = (int32_t)(stubs + i * STUB - (p + 5));
+                memcpy(far ? word : p + 1, far ? (const void *)&ours[i] : &offset, far ? 8 : 4);
+                M.redirected++;
+                p += 4;
+                break;
+            }
+    }
+}
+#else
+static int make_stubs(void) { return 0; }
+static void redirect(uint8_t *from, uint8_t *to) { (void)from, (void)to; }
+#endif
+
+void mc_translated(uint64_t address, uint64_t size, uint8_t *ra)
+{
+    uint64_t *known = &scanned[(address * HASH >> 40) % SCANNED], key = address ^ (uint64_t)(uintptr_t)ra << 17;
+    if (!ra) {
+        *known = 0;
+        return;
+    }
+    if (*known == key || (uint64_t)(uintptr_t)ra < S->code || (uint64_t)(uintptr_t)ra >= S->code_end)
+        return;
+    *known = key;
+    M.blocks++;
+    uint64_t room = S->code_end - (uint64_t)(uintptr_t)ra, longest = 2048 + 512 * size; /* of what `size` bytes become */
+    redirect(ra, ra + (room < longest ? room : longest));
+}
+
+/* --- its Python side ------------------------------------------------------------------------------------------------- */
+
+/* Everything anew; NULL: this host cannot. */
+EXPORT mc_state *mc_init(hs_state *state)
+{
+    for (uint64_t i = 0; pages && i <= pages_mask; i++)
+        if (pages[i].vpn && !shared(pages[i].page))
+            free(pages[i].page);
+    free(pages), free(insns), free(slacks);
+    memset(&M, 0, sizeof M);
+    memset(cache, 0, sizeof cache);
+    memset(scanned, 0, sizeof scanned);
+    memset(all_live.live, 255, sizeof all_live.live);
+    memset(all_dead.bad, 255, sizeof all_dead.bad);
+    S = state;
+    pages_mask = 1023, pages_used = 0, pages = calloc(1024, sizeof *pages);
+    insns_mask = 255, insns_used = 0, insns = calloc(256, sizeof *insns);
+    slacks = NULL, slacks_used = barred_used = 0;
+    mc_on = 0;
+    return (stubs || (S->code && make_stubs())) ? &M : NULL;
+}
+
+/* No allocator owns what lies beside blocks in this range. */
+EXPORT void mc_bar(uint64_t start, uint64_t end)
+{
+    if (barred_used < sizeof barred / sizeof *barred)
+        barred[barred_used][0] = start, barred[barred_used++][1] = end;
+}
+
+/* The next function: how many bytes after and before its blocks are nobody's (after 0: up to the next multiple of 8). */
+EXPORT void mc_slack(uint8_t after, uint8_t before)
+{
+    slacks = realloc(slacks, 2 * (slacks_used + 1));
+    slacks[2 * slacks_used] = after, slacks[2 * slacks_used++ + 1] = before;
+}
+
+EXPORT uint64_t mc_more(uint64_t pc) { return insn_slot(pc)->more; }
+EXPORT void mc_start(void) { mc_on = 1; }
+EXPORT void mc_stop(void) { mc_on = 0; }

@@ -1,0 +1,202 @@
+/* Part of memcheck.c: the shadow, a hash table of pages. Those that are all alike share one. */
+
+#define PAGE 4096ull
+#define CACHED 1024u
+#define HUGE (1ull << 32) /* what of a block lies beyond is not shadowed */
+
+typedef struct { /* one bit a byte */
+    uint64_t bad[64];   /* the program has no business there */
+    uint64_t live[64];  /* inside of a live block of the program */
+    uint64_t start[64]; /* a block begins, or began */
+} page;
+
+typedef struct {
+    uint64_t vpn; /* and one; 0: empty */
+    page *page;
+} entry;
+
+static page clean, all_live, all_dead;
+static entry *pages, cache[CACHED];
+static uint64_t pages_mask, pages_used;
+static uint64_t barred[8][2], barred_used; /* ranges that no allocator owns */
+static uint8_t *slacks;                    /* of each function: bytes after a block that are nobody's, and before */
+static uint64_t slacks_used;
+
+static entry *slot(uint64_t vpn)
+{
+    uint64_t i = vpn * HASH >> 32;
+    while (pages[i & pages_mask].vpn && pages[i & pages_mask].vpn != vpn + 1)
+        i++;
+    return &pages[i & pages_mask];
+}
+
+static int shared(const page *p) { return p == &clean || p == &all_live || p == &all_dead; }
+
+static void set(uint64_t vpn, page *p)
+{
+    entry *e = slot(vpn);
+    if (!e->vpn && p == &clean)
+        return;
+    if (!e->vpn && 2 * ++pages_used > pages_mask) {
+        entry *old = pages;
+        uint64_t n = pages_mask + 1;
+        pages = calloc(2 * n, sizeof *pages);
+        pages_mask = 2 * n - 1;
+        for (uint64_t i = 0; i < n; i++)
+            if (old[i].vpn)
+                *slot(old[i].vpn - 1) = old[i];
+        free(old);
+        e = slot(vpn);
+    }
+    if (e->vpn && e->page != p && !shared(e->page))
+        free(e->page);
+    *e = (entry){vpn + 1, p};
+    if (cache[vpn % CACHED].vpn == vpn + 1)
+        cache[vpn % CACHED].page = p;
+}
+
+static page *page_of(uint64_t vpn)
+{
+    const entry *e = slot(vpn);
+    return e->vpn ? e->page : &clean;
+}
+
+/* A page that may be written. */
+static page *own(uint64_t vpn)
+{
+    page *p = page_of(vpn);
+    if (shared(p)) {
+        static page nobodys;
+        page *new = malloc(sizeof *new);
+        if (!new)
+            return &nobodys; /* the host has no memory: this page is not checked */
+        *new = *p;
+        set(vpn, p = new);
+    }
+    return p;
+}
+
+static const page *near_page(uint64_t vpn)
+{
+    entry *e = &cache[vpn % CACHED];
+    if (e->vpn != vpn + 1)
+        *e = (entry){vpn + 1, page_of(vpn)};
+    return e->page;
+}
+
+/* The bits [from, to) of word i of a page. */
+static uint64_t mask_of(unsigned i, uint64_t from, uint64_t to)
+{
+    uint64_t low = from > i * 64 ? from - i * 64 : 0, high = to < i * 64 + 64 ? to - i * 64 : 64;
+    return low >= high ? 0 : (high == 64 ? ~0ull : (1ull << high) - 1) & ~0ull << low;
+}
+
+enum { CLEAN, LIVE, DEAD };
+
+/* All bytes of [start, end) are now of this kind. Beginnings of blocks stay where they become DEAD. */
+static void paint(uint64_t start, uint64_t end, int kind)
+{
+    static page *const all[] = {&clean, &all_live, &all_dead};
+    while (start < end) {
+        uint64_t vpn = start / PAGE, from = start % PAGE, to = end - vpn * PAGE < PAGE ? end - vpn * PAGE : PAGE;
+        start = (vpn + 1) * PAGE;
+        if (to - from == PAGE) {
+            set(vpn, all[kind]);
+            continue;
+        }
+        if (kind == CLEAN && page_of(vpn) == &clean)
+            continue;
+        page *p = own(vpn);
+        for (unsigned i = from / 64; i * 64 < to; i++) {
+            uint64_t m = mask_of(i, from, to);
+            p->bad[i] = kind == DEAD ? p->bad[i] | m : p->bad[i] & ~m;
+            p->live[i] = kind == LIVE ? p->live[i] | m : p->live[i] & ~m;
+            if (kind != DEAD)
+                p->start[i] &= ~m;
+        }
+    }
+}
+
+/* Bytes of [start, end), within one page, are bad unless a live block has them. `stop`: up to where one begins. */
+static void paint_slack(uint64_t start, uint64_t end, int stop)
+{
+    if (start >= end)
+        return;
+    page *p = own(start / PAGE);
+    uint64_t from = start % PAGE, to = from + (end - start);
+    for (unsigned i = from / 64; i * 64 < to; i++) {
+        uint64_t m = mask_of(i, from, to), ends = stop ? p->start[i] & m : 0;
+        if (ends)
+            m &= (ends & -ends) - 1;
+        p->bad[i] |= m & ~p->live[i];
+        if (ends)
+            return;
+    }
+}
+
+static int is_barred(uint64_t va)
+{
+    for (uint64_t i = 0; i < barred_used; i++)
+        if (va >= barred[i][0] && va < barred[i][1])
+            return 1;
+    return 0;
+}
+
+void mc_made(uint64_t pointer, uint64_t size, uint32_t function, int inner)
+{
+    uint64_t end = pointer + (size < HUGE ? size : HUGE);
+    if (pointer >= 1ull << 47 || end > 1ull << 47)
+        return;
+    paint(pointer, end, inner ? CLEAN : LIVE);
+    page *p = own(pointer / PAGE);
+    p->start[pointer % PAGE / 64] |= 1ull << pointer % 64;
+    if (inner || is_barred(pointer))
+        return;
+    uint64_t after = function < slacks_used ? slacks[2 * function] : 0, before = function < slacks_used ? slacks[2 * function + 1] : 0;
+    uint64_t limit = (end + PAGE - 1) / PAGE * PAGE, first = pointer / PAGE * PAGE;
+    uint64_t last = after ? end + after : (end + 7) & ~7ull;
+    if (size < HUGE)
+        paint_slack(end, last < limit ? last : limit, 1);
+    paint_slack(pointer - first < before ? first : pointer - before, pointer, 0);
+}
+
+void mc_gone(uint64_t pointer, uint64_t size)
+{
+    uint64_t end = pointer + (size < HUGE ? size : HUGE);
+    if (pointer < 1ull << 47 && end <= 1ull << 47)
+        paint(pointer, end, DEAD);
+}
+
+/* What was mapped anew was never part of a block. */
+EXPORT void mc_forget(uint64_t start, uint64_t end)
+{
+    if ((end - start) / PAGE <= pages_used) {
+        paint(start, end, CLEAN);
+        return;
+    }
+    for (uint64_t i = 0; i <= pages_mask; i++)
+        if (pages[i].vpn && pages[i].vpn > start / PAGE && pages[i].vpn <= end / PAGE)
+            set(pages[i].vpn - 1, &clean);
+}
+
+/* The nearest beginnings of blocks: at va or below it, and above it within `reach` bytes; 0: none. */
+EXPORT void mc_around(uint64_t va, uint64_t reach, uint64_t *below, uint64_t *above)
+{
+    *below = *above = 0;
+    for (uint64_t vpn = va / PAGE, at = va % PAGE; !*below; vpn--, at = PAGE - 1) {
+        const page *p = page_of(vpn);
+        uint64_t known = 0;
+        for (unsigned i = 0; i < 64; i++)
+            known |= p->bad[i] | p->live[i];
+        if (!known)
+            break;
+        for (unsigned i = (unsigned)at / 64 + 1; i-- && !*below;) {
+            uint64_t m = p->start[i] & mask_of(i, 0, at + 1);
+            if (m)
+                *below = vpn * PAGE + i * 64 + 63 - (unsigned)__builtin_clzll(m);
+        }
+    }
+    for (uint64_t at = va + 1; at <= va + reach && !*above; at++)
+        if (page_of(at / PAGE)->start[at % PAGE / 64] >> at % 64 & 1)
+            *above = at;
+}

@@ -1,0 +1,46 @@
+"""The ctypes mirror of memcheck.h, and its functions."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import CFUNCTYPE, POINTER, c_uint8, c_uint32, c_uint64, c_void_p
+from typing import Any
+
+# Unicorn's functions for loads and stores, as memcheck.h orders them. Those that are not there are not called either.
+HELPERS = tuple(
+    f"helper_{name}_mmu_x86_64"
+    for name in ("ret_ldub", "ret_ldsb", "le_lduw", "le_ldsw", "le_ldul", "le_ldsl", "le_ldq",
+                 "ret_stb", "le_stw", "le_stl", "le_stq")
+)  # fmt: skip
+NEEDED = tuple(name for name in HELPERS if "lds" not in name)
+RESTORE = "cpu_restore_state_x86_64"
+
+OnPc = CFUNCTYPE(c_uint32, c_uint64)
+OnAccess = CFUNCTYPE(None, c_uint64, c_uint64, c_uint32, c_uint32)
+
+
+class State(ctypes.Structure):
+    """mc_state: the library has one, see mc_init. Whoever fills it keeps what it points to."""
+
+    _fields_ = (
+        ("cr3", c_uint64), ("tells", c_uint64), ("blocks", c_uint64),
+        ("redirected", c_uint64), ("cpu", c_void_p), ("restore", c_void_p),
+        ("helpers", c_void_p * len(HELPERS)), ("on_pc", OnPc), ("on_access", OnAccess),
+    )  # fmt: skip
+
+
+def prepare(lib: Any) -> None:
+    """Set the prototypes of memcheck.c's functions."""
+    prototypes: dict[str, tuple[Any, ...]] = {
+        "mc_init": (POINTER(State), c_void_p),
+        "mc_bar": (None, c_uint64, c_uint64),
+        "mc_slack": (None, c_uint8, c_uint8),
+        "mc_forget": (None, c_uint64, c_uint64),
+        "mc_around": (None, c_uint64, c_uint64, POINTER(c_uint64), POINTER(c_uint64)),
+        "mc_more": (c_uint64, c_uint64),
+        "mc_start": (None,),
+        "mc_stop": (None,),
+    }
+    for name, (result, *arguments) in prototypes.items():
+        function = getattr(lib, name)
+        function.restype, function.argtypes = result, arguments

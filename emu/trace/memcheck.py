@@ -1,0 +1,187 @@
+"""Bad accesses of a program to its heap, as the memory hooks find them: which are the allocator's right, which a string
+function's, and of the rest, each once, what block they concern."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from emu import uprobes
+from emu.allocators import allocators_of
+from emu.calls import (
+    ALLOCATOR,
+    BOTH,
+    READS,
+    SCANS,
+    UNNAMED,
+    CallHooks,
+    MemoryHooks,
+    MemoryListener,
+    MemoryPlan,
+)
+from emu.elf import STT_FUNC, Elf
+from emu.symbols import Symbols
+from emu.unwind import Unwinder
+from kernel.cpu import Regs
+
+if TYPE_CHECKING:
+    import numpy as np
+
+AFTER, BEFORE = 64, 16  # bytes beside a block that are an allocator's, at least within a page
+KEPT = 100  # bad accesses that are told with their stacks
+
+# String functions that look at whole lines, glibc's for SSE and Zig's: those that begin at rdi, at both, and the others
+_SCANS = re.compile(r"(str|wcs)n?len|_*(str(n?len|r?chr|chrnul)|(raw)?memchr|wcs(n?len|r?chr)|wmemchr)_s?sse\w+")
+_BOTH = re.compile(r"_*(strn?(cpy|cat|cmp|casecmp(_l)?)|stpn?cpy|memcmp(eq)?|wcsn?cmp|wcscpy|wmemcmp)_s?sse\w+")
+_READS = re.compile(r"_*(str(case)?str|strc?spn|strpbrk|memrchr|wcs\w+|wmem\w+)_s?sse\w+")
+_ALLOCATOR = re.compile(r"_*(libc_)?(malloc|mall(info|opt)|tcache|arena|ptmalloc)\w*|_*libc_(thread_)?freeres")
+
+
+class BadAccess(NamedTuple):
+    """The first of its kind: `block` is the BLOCK that it concerns, None where that was forgotten. `kind`:
+    use-after-free, overflow or underflow. `stack`: return addresses, innermost first."""
+
+    kind: str
+    where: str  # in words
+    va: int
+    size: int
+    store: bool
+    pc: int
+    function: str
+    instructions: int  # that had retired before it
+    block: np.void | None
+    stack: tuple[int, ...]
+
+
+class Access(NamedTuple):
+    """What the checker may see of the machine, beside the tracer's Guest."""
+
+    check: Callable[[CallHooks, MemoryListener, MemoryPlan], MemoryHooks]  # UnicornCpu.check_memory
+    retired_at: Callable[[int], int]
+    zero_pfn: int
+
+
+class MemoryChecker:
+    """Checks until `end`. `times` counts each of `caught`."""
+
+    def __init__(
+        self, calls: CallHooks, symbols: Symbols, unwinder: Unwinder, registers: Callable[[], Regs],
+        probes: Sequence[uprobes.Uprobe], block: np.dtype[np.void], cr3: int, barred: Iterable[tuple[int, int]],
+        access: Access,
+    ) -> None:  # fmt: skip
+        self._calls, self._symbols, self._unwinder, self._registers = calls, symbols, unwinder, registers
+        self._block, self._retired_at = block, access.retired_at
+        self._code = _merged(allocator_code(symbols.elf, symbols.bias, probes))
+        self._starts = [start for start, _ in self._code]
+        self._found: dict[tuple[int, str, int], int] = {}  # (pc, kind, allocation's site and stack) → times
+        self._last: dict[int, tuple[int, str, int]] = {}  # by pc
+        self._kept: dict[tuple[int, str, int], BadAccess] = {}
+        slacks = tuple((AFTER, BEFORE) if uprobes.known(probe.name) else (0, 0) for probe in probes)
+        plan = MemoryPlan(cr3, access.zero_pfn, tuple(barred), slacks)
+        self._hooks = access.check(calls, MemoryListener(self._traits, self._access), plan)
+        self.forget = self._hooks.forget
+
+    def end(self) -> None:
+        self._hooks.end()
+        for pc, key in self._last.items():
+            self._found[key] += self._hooks.more(pc)
+
+    @property
+    def count(self) -> int:
+        """Different ones: by instruction, kind, and where the block was allocated."""
+        return len(self._found)
+
+    @property
+    def caught(self) -> Iterator[tuple[BadAccess, int]]:
+        """The first KEPT of them, each with how often it happened."""
+        return ((access, self._found[key]) for key, access in self._kept.items())
+
+    def _is_allocator(self, pc: int) -> bool:
+        at = bisect_right(self._starts, pc) - 1
+        return at >= 0 and pc < self._code[at][1]
+
+    def _traits(self, pc: int) -> int:
+        if self._is_allocator(pc):
+            return ALLOCATOR
+        if not self._symbols.functions:
+            return UNNAMED
+        name = self._symbols.name_of(pc).split("+")[0]
+        if _BOTH.fullmatch(name):
+            return SCANS | BOTH
+        return SCANS if _SCANS.fullmatch(name) else READS if _READS.fullmatch(name) else 0
+
+    def _access(self, pc: int, va: int, size: int, store: bool) -> None:
+        stack = tuple(frame.pc for frame in self._unwinder.frames(self._registers()))[1:]
+        if any(self._is_allocator(ret - 1) for ret in stack):
+            return  # called by the allocator, on a way that is not traced
+        kind, where, block = self._concerns(va, size)
+        site = 0 if block is None else int(block["stack"]) << 32 | int(block["site"])
+        key = pc, kind, site
+        self._last[pc] = key
+        self._found[key] = self._found.get(key, 0) + 1
+        if self._found[key] == 1 and len(self._kept) < KEPT:
+            name = self._symbols.name_of(pc).split("+")[0] or f"{pc:#x}"
+            now = self._retired_at(pc)
+            self._kept[key] = BadAccess(kind, where, va, size, store, pc, name, now, block, stack)
+
+    def _block_at(self, pointer: int) -> np.void | None:
+        import numpy as np
+
+        raw = self._calls.block_at(pointer) if pointer else b""
+        found: np.void | None = np.frombuffer(raw, self._block)[0] if raw else None
+        return found
+
+    def _concerns(self, va: int, size: int) -> tuple[str, str, np.void | None]:
+        """(kind, where it is in words, the block) of a bad access."""
+        below, above = (self._block_at(start) for start in self._hooks.around(va, BEFORE))
+        before = int(above["pointer"]) - va if above is not None and not int(above["freed_at"]) else AFTER
+        if below is None:
+            if before == AFTER:
+                return "use-after-free", "in memory that was freed", None
+            return "underflow", f"{_bytes(before)} before {_block(above)}", above
+        inside = va - int(below["pointer"])
+        past = inside - int(below["size"])
+        freed = int(below["freed_at"]) != 0
+        if past < 0 and freed:
+            return "use-after-free", f"{_bytes(inside)} inside {_block(below)}", below
+        if past < 0:
+            return "overflow", f"{_bytes(inside)} inside {_block(below)}, {_bytes(past + size)} past its end", below
+        if before < past:
+            return "underflow", f"{_bytes(before)} before {_block(above)}", above
+        where = f"{_bytes(past) if past else 'just'} past the end of {_block(below)}"
+        return ("use-after-free" if freed else "overflow"), where, below
+
+
+def _bytes(n: int) -> str:
+    return f"{n} byte{'s' * (n != 1)}"
+
+
+def _block(block: np.void | None) -> str:
+    assert block is not None
+    return f"a {'freed ' * (int(block['freed_at']) != 0)}block of {_bytes(int(block['size']))}"
+
+
+def allocator_code(elf: Elf, bias: int, probes: Iterable[uprobes.Uprobe]) -> Iterator[tuple[int, int]]:
+    """The functions that are an allocator's own, as ranges of addresses: the traced ones, those of known allocators,
+    and what else was local to their source files."""
+    own = {probe.va - bias for probe in probes} | {function.va for function in allocators_of(elf)}
+    for symbol in elf.symbols():
+        if symbol.type == STT_FUNC and (symbol.value in own or _ALLOCATOR.fullmatch(symbol.name)):
+            own.add(symbol.value)
+            yield symbol.value + bias, symbol.value + bias + max(symbol.size, 1)
+    for local in elf.files():
+        if any(symbol.value in own for symbol in local):
+            yield from ((symbol.value + bias, symbol.value + bias + max(symbol.size, 1)) for symbol in local)
+
+
+def _merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same, sorted, none overlapping."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if found and start <= found[-1][1]:
+            found[-1] = found[-1][0], max(found[-1][1], end)
+        else:
+            found.append((start, end))
+    return found

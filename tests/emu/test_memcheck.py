@@ -1,0 +1,195 @@
+"""--memcheck: guests that commit one bad access, guests that commit none, and the hooks against their twin."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import elf, mount, program
+
+import emu
+from emu import native
+from emu.analysis.heapresult import Heap
+from emu.calls import TELLS, HeapOptions
+
+LIMITS: dict[str, Any] = {"max_instructions": 1_000_000_000, "timeout": 120.0}
+needs_native = pytest.mark.skipif(native.library() is None, reason="no native hooks")
+
+
+def checked(path: Path | str, argv: tuple[str, ...] = (), stack: int = 8, **knobs: Any) -> tuple[emu.Run, Heap]:
+    run = emu.run(path, argv, heap=HeapOptions(stack=stack, memcheck=True), **LIMITS, **knobs)
+    assert run.heap is not None
+    return run, run.heap
+
+
+BAD = [
+    ("read-after-free", "use-after-free", "read of 1 byte at X, 8 bytes inside a freed block of 24 bytes"),
+    ("write-after-free", "use-after-free", "write of 1 byte at X, 23 bytes inside a freed block of 24 bytes"),
+    ("read-after-realloc", "use-after-free", "read of 1 byte at X, 20 bytes inside a freed block of 24 bytes"),
+    ("overflow", "overflow", "write of 4 bytes at X, 4 bytes past the end of a block of 24 bytes"),
+    ("overflow-read", "overflow", "read of 1 byte at X, just past the end of a block of 24 bytes"),
+    ("past-the-end", "overflow", "write of 1 byte at X, just past the end of a block of 20 bytes"),
+    ("straddle", "overflow", "write of 4 bytes at X, 20 bytes inside a block of 21 bytes, 3 bytes past its end"),
+    ("underflow", "underflow", "write of 1 byte at X, 1 byte before a block of 24 bytes"),
+    ("shrunk", "overflow", "write of 1 byte at X, just past the end of a block of 900 bytes"),
+    ("big", "overflow", "read of 1 byte at X, 1 byte past the end of a block of 1048576 bytes"),
+    ("big-unaligned", "overflow", "read of 8 bytes at X, 4 bytes past the end of a block of 1048588 bytes"),
+    ("calloc", "overflow", "write of 1 byte at X, just past the end of a block of 20 bytes"),
+    ("memalign", "overflow", "write of 1 byte at X, 1 byte past the end of a block of 20 bytes"),
+    ("strlen-of-freed", "use-after-free", "read of 8 bytes at X, 0 bytes inside a freed block of 24 bytes"),
+]
+
+
+@pytest.mark.parametrize(("how", "kind", "words"), BAD)
+@pytest.mark.parametrize("libc", ["musl", "glibc"])
+def test_a_bad_access_is_told_where_it_happens(libc: str, how: str, kind: str, words: str) -> None:
+    _, heap = checked(elf("heap/accesses", libc), (how,))
+    assert heap.misuse_count == 1
+    misuse = heap.misuse[0]
+    assert (misuse.kind, re.sub("0x[0-9a-f]+", "X", misuse.text)) == (kind, words)
+    assert any(call.startswith("main") for call in misuse.at.calls)
+    assert misuse.allocated is not None
+    assert any(call.startswith("main") for call in misuse.allocated.calls)
+    assert (misuse.freed is not None) == ("freed" in words)
+
+
+@pytest.mark.parametrize("libc", ["musl", "glibc"])
+def test_it_says_who_did_it_and_who_allocated_and_freed_the_block(libc: str) -> None:
+    misuse = checked(elf("heap/accesses", libc), ("read-after-free",))[1].misuse[0]
+    assert misuse.at.function.startswith("get")
+    assert "guest/heap/accesses.c:24" in misuse.at.calls[0]
+    assert misuse.allocated is not None
+    assert misuse.allocated.calls[0].startswith("make")
+    assert misuse.freed is not None
+    assert misuse.freed.function in ("free", "__libc_free", "cfree")
+    assert misuse.freed.calls[1].startswith("main")
+    assert misuse.freed.instructions is not None
+    assert misuse.at.instructions is not None
+    assert misuse.freed.instructions < misuse.at.instructions
+
+
+@pytest.mark.parametrize("libc", ["musl", "glibc"])
+def test_the_same_access_again_is_counted_and_one_of_another_block_is_told(libc: str) -> None:
+    path = elf("heap/accesses", libc)
+    assert [misuse.times for misuse in checked(path, ("often",))[1].misuse] == [1000]
+    assert TELLS < 1000
+    heap = checked(path, ("each",))[1]
+    assert heap.misuse_count == len(heap.misuse)
+    assert sum(misuse.times for misuse in heap.misuse) == 3
+    assert len({misuse.allocated.calls for misuse in heap.misuse if misuse.allocated}) == len(heap.misuse) > 1
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "argv"),
+    [
+        ("heap/accesses", "musl", ()),
+        ("heap/accesses", "glibc", ()),
+        ("heap/strings", "musl", ("300",)),
+        ("heap/strings", "glibc", ("300",)),
+        ("heap/strings", "jemalloc", ("300",)),
+        ("heap/strings", "tcmalloc", ("300",)),
+        ("heap/blocks", "musl", ()),
+        ("heap/churn", "musl", ("20000",)),
+        ("heap/churn", "musl-gcc", ("20000",)),
+        ("heap/churn", "musl-pie", ("20000",)),
+        ("heap/churn", "glibc", ("20000",)),
+        ("heap/churn", "diet", ("20000",)),
+        ("heap/churn", "jemalloc", ("20000",)),
+        ("heap/churn", "tcmalloc", ("20000",)),
+        ("bench/churn_small", "musl", ("20000",)),
+        ("bench/churn_mixed", "glibc", ("20000",)),
+        ("heap/logged", "jemalloc", ()),
+        ("heap/logged", "tcmalloc", ()),
+        ("heap/logged_new", "glibc", ()),
+        ("heap/exceptions", "musl", ()),
+        ("heap/exceptions", "glibc", ()),
+    ],
+)
+def test_nothing_is_told_of_a_clean_program(name: str, kind: str, argv: tuple[str, ...]) -> None:
+    run, heap = checked(elf(name, kind), argv)
+    assert run.returncode == 0
+    assert heap.allocations
+    assert [(misuse.text, misuse.at.calls) for misuse in heap.misuse] == []
+
+
+AWK = '{ seen[$1 % 7] = seen[$1 % 7] "x" } END { print length(seen[3]) }'
+SHELL = "a=1; while [ $a -lt 200 ]; do a=$((a + 1)); b=$b$a; done; echo ${#b}"
+BASH = "for i in {1..300}; do a[i]=x$i; done; echo ${#a[@]} ${a[*]: -2}"
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "argv", "stdin"),
+    [
+        ("busybox", "busybox-static", ("sort", "-n"), b"3\n1\n2\n" * 500),
+        ("busybox", "busybox-static", ("awk", AWK), b"3\n" * 500),
+        ("busybox", "busybox-static", ("md5sum",), b"x" * 70_000),
+        ("busybox", "busybox-static", ("sh", "-c", SHELL), b""),
+        ("bash-static", "bash-static", ("-c", BASH), b""),
+    ],
+)
+def test_nor_of_a_stripped_one(name: str, package: str, argv: tuple[str, ...], stdin: bytes) -> None:
+    path = program(name, package)
+    plain = emu.run(path, argv, stdin=stdin, **LIMITS)
+    run, heap = checked(path, argv, stdin=stdin)
+    assert (run.stdout, run.returncode) == (plain.stdout, 0)
+    assert run.counters == plain.counters
+    assert not heap.misuse_count
+
+
+def test_nor_of_one_that_lists_files(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    run, heap = checked(program("busybox", "busybox-static"), ("ls", "-la", "/data"), mounts=[mount(tmp_path, "/data")])
+    assert b"file" in run.stdout
+    assert not heap.misuse_count
+
+
+def test_checking_changes_nothing_of_the_run() -> None:
+    path = elf("heap/churn", "musl")
+    plain = emu.run(path, ("2000",), trace="all", **LIMITS)
+    run, _ = checked(path, ("2000",), trace="all")
+    assert plain.events == run.events
+    assert plain.counters == run.counters
+
+
+@needs_native
+@pytest.mark.parametrize("libc", ["musl", "glibc"])
+@pytest.mark.parametrize("how", [*(how for how, _, _ in BAD), "memset", "often", "each"])
+def test_the_hooks_and_their_twin_tell_the_same(libc: str, how: str) -> None:
+    path = elf("heap/accesses", libc)
+    ours, theirs = (checked(path, (how,), native=kind) for kind in (True, False))
+    assert ours[1].misuse
+    assert ours[1].misuse == theirs[1].misuse
+    assert ours[0].counters == theirs[0].counters
+
+
+@needs_native
+@pytest.mark.parametrize(
+    ("name", "kind", "argv"), [("heap/strings", "glibc", ("2",)), ("heap/churn", "musl", ("100",))]
+)
+def test_the_twin_too_tells_nothing_of_a_clean_program(name: str, kind: str, argv: tuple[str, ...]) -> None:
+    path = elf(name, kind)
+    ours, theirs = (checked(path, argv, native=kind) for kind in (True, False))
+    assert ours[1].misuse == theirs[1].misuse == []
+    assert ours[0].counters == theirs[0].counters
+
+
+FAR = """
+import ctypes, mmap, sys
+from emu.cpu import libunicorn
+ctypes.PyDLL(libunicorn.library_path())
+between = [mmap.mmap(-1, 1 << 30) for _ in range(5)]
+import emu
+from emu.calls import HeapOptions
+run = emu.run(sys.argv[1], ["overflow"], heap=HeapOptions(memcheck=True))
+print(run.heap.misuse_count)
+"""
+
+
+def test_wherever_the_host_puts_translated_code() -> None:
+    """It calls what is within 2 GiB in another way than what is not."""
+    command = [sys.executable, "-c", FAR, str(elf("heap/accesses", "musl"))]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout == "1\n"
