@@ -54,6 +54,8 @@ class HeapTrace:
             "options": _told(self._machine.config),
             "heap": {
                 "stack": options.stack,
+                "strict": options.strict,
+                "memcheck": options.memcheck,
                 "rules": [(rule.where, rule.does) for rule in options.rules],
                 "suppressions": self._suppressions,
             },
@@ -94,7 +96,7 @@ class HeapTrace:
                 "lost": facts.lost,
                 "resident": facts.space.resident,
             }
-            self.record.end(end, facts.blocks)
+            self.record.end(end, facts)
         return Heap(facts, self._fold, self._suppressions)
 
     @property

@@ -5,7 +5,7 @@
     sites.arrow      return addresses by number, from 1 on
     stacks.arrow     call stacks by number, from 1 on: return addresses, the call site first
     symbols.arrow    what stands at each of those addresses, in words
-    misuse.arrow     misuse, with its stacks
+    misuse.arrow     misuse, with its stacks; bad accesses, which are counted to the end, behind the rest
     totals.arrow     what the events add up to, now and then, so that nobody needs to add them all up again
     timeline.arrow   emu/analysis/timeline.py's samples, as they were taken
     space.arrow      each mapping that came or went: emu/trace/space.py
@@ -22,15 +22,17 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from emu.analysis.misuse import Misuse, Places, misuses
+from emu.analysis.misuse import ACCESSES, Misuse, Places, misuses
 from emu.trace.codec import COLUMNS, Gathered
 from emu.trace.heap import BLOCK
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from emu.analysis.heapresult import HeapFacts
     from emu.analysis.timeline import Sample
     from emu.trace.heap import Events, HeapTracer
     from emu.trace.space import Range
@@ -48,7 +50,7 @@ STREAMS: dict[str, dict[str, Any]] = {
     "sites": {"va": "uint64"},
     "stacks": {"frames": ["uint64"]},
     "symbols": {"va": "uint64", "place": "string"},
-    "misuse": {"kind": "string", "text": "string", "pointer": "uint64", "size": "uint64",
+    "misuse": {"kind": "string", "text": "string", "pointer": "uint64", "size": "uint64", "times": "uint64",
                "at": _HAPPENING, "allocated": _HAPPENING, "freed": _HAPPENING},
     "totals": {"events": "uint64", "lost": "uint64", "misuses": "uint64",
                "head": "binary", "places": "binary", "dear": "binary"},
@@ -194,19 +196,22 @@ class HeapRecord:
         if self.error is None:
             self._samples.append(sample._asdict())
 
-    def end(self, end: dict[str, Any], blocks: Events) -> None:
-        """The run is over, and all its events were told; `blocks`: as HeapTracer.blocks has them."""
+    def end(self, end: dict[str, Any], facts: HeapFacts) -> None:
+        """The run is over, and all its events were told."""
         if self.error is None:
-            self._safely(lambda: self._end(end, blocks))
+            self._safely(lambda: self._end(end, facts))
 
-    def _end(self, end: dict[str, Any], blocks: Events) -> None:
+    def _end(self, end: dict[str, Any], facts: HeapFacts) -> None:
         self._flush()
+        self._streams["misuse"].rows([_row(misuse) for misuse in facts.misuse if misuse.kind in ACCESSES])
         self._total()
+        blocks = facts.blocks
         for start in range(0, len(blocks), MANY):
             part = blocks[start : start + MANY]
             self._streams["blocks"].columns({name: part[name].copy() for name in STREAMS["blocks"]})
         sizes = {name: stream.close() for name, stream in self._streams.items()}
-        self._about["end"] = {**end, "bytes": sizes}
+        strict = None if facts.strict is None else asdict(facts.strict)
+        self._about["end"] = {**end, "strict": strict, "bytes": sizes}
         self._meta()
 
     def _full(self) -> None:
@@ -272,5 +277,5 @@ def _row(misuse: Misuse) -> dict[str, Any]:
     def told(happening: Any) -> Any:
         return None if happening is None else {name: getattr(happening, name) for name in _HAPPENING}
 
-    row = {name: getattr(misuse, name) for name in ("kind", "text", "pointer", "size")}
+    row = {name: getattr(misuse, name) for name in ("kind", "text", "pointer", "size", "times")}
     return row | {name: told(getattr(misuse, name)) for name in ("at", "allocated", "freed")}

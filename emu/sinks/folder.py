@@ -14,6 +14,7 @@ from emu.analysis.heap import HeapFold
 from emu.analysis.heapresult import Heap, HeapFacts
 from emu.analysis.misuse import Happening, Misuse, Places
 from emu.analysis.space import Map, SpaceFold, space_of
+from emu.analysis.strict import Strictness, Violation
 from emu.analysis.suppressions import Suppression
 from emu.analysis.timeline import Sample, Timeline
 from emu.calls import Totals
@@ -52,7 +53,9 @@ def read(folder: str, progress: Progress | None = None) -> Recorded:
     until = None if whole else _last(stream)
     space = _space(folder, until)
     misuse = [_misuse(row) for row in _rows(folder, "misuse")]
-    if not whole:
+    if whole:
+        misuse.sort(key=lambda each: each.at.instructions or 0)
+    else:
         del misuse[fold.misused :]
     facts = HeapFacts(
         functions=tuple(function["name"] for function in meta["functions"]),
@@ -65,15 +68,18 @@ def read(folder: str, progress: Progress | None = None) -> Recorded:
         space=replace(space_of(space, blocks, None), resident=end["resident"] if whole else None),
         map=Map(space.ranges, blocks),
         timeline=_timeline(folder, until),
+        strict=_strict(end.get("strict")),
     )
     suppressions = [Suppression(*told) for told in meta["heap"]["suppressions"]]
-    return Recorded(meta, Heap(facts, fold, suppressions), "" if whole else _cut(end, damaged, stream.events))
+    return Recorded(meta, Heap(facts, fold, suppressions), "" if whole else _cut(meta, damaged, stream.events))
 
 
-def _cut(end: dict[str, Any], damaged: list[str], events: int) -> str:
+def _cut(meta: dict[str, Any], damaged: list[str], events: int) -> str:
+    end, checks = meta.get("end", {}), [f"--{name}" for name in ("strict", "memcheck") if meta["heap"].get(name)]
     if damaged:
         return f"damaged: {', '.join(damaged)} is cut; {events:,} of {end['events']:,} events can be read"
-    return f"the run has no end (killed, or its disk was full); {events:,} events can be read"
+    untold = f"; what {' and '.join(checks)} found is written at the end" if checks else ""
+    return f"the run has no end (killed, or its disk was full); {events:,} events can be read{untold}"
 
 
 def _size(folder: str, name: str) -> int:
@@ -244,8 +250,19 @@ def _places(folder: str, fold: HeapFold, blocks: Events) -> Places:
 def _misuse(row: dict[str, Any]) -> Misuse:
     at, allocated, freed = (_happening(row[name]) for name in ("at", "allocated", "freed"))
     assert at is not None
-    return Misuse(row["kind"], row["text"], row["pointer"], at, allocated, freed, row["size"])
+    return Misuse(row["kind"], row["text"], row["pointer"], at, allocated, freed, row["size"], row["times"])
 
 
 def _happening(row: dict[str, Any] | None) -> Happening | None:
     return None if row is None else Happening(row["function"], row["instructions"], tuple(row["calls"]))
+
+
+def _strict(told: dict[str, Any] | None) -> Strictness | None:
+    if told is None:
+        return None
+    violations = []
+    for row in told["violations"]:
+        at = _happening(row["at"])
+        assert at is not None
+        violations.append(Violation(row["kind"], row["text"], row["pointer"], row["size"], at))
+    return Strictness(tuple(violations), told["count"], told["unchecked"], told["errno_checked"])

@@ -53,6 +53,21 @@ def test_a_summary_prints_what_the_run_printed_at_its_end(
     assert (summary.returncode, summary.stdout, summary.stderr) == (0, told, "")
 
 
+@pytest.mark.parametrize(
+    ("checks", "name", "fault"),
+    [
+        (("--memcheck",), "heap/accesses", "often"),
+        (("--strict", "--alloc-file", str(ROOT / "guest/heap/broken.toml")), "heap/broken", "overlap"),
+        (("--strict", "--memcheck"), "heap/misuses", "double-free"),
+    ],
+)
+def test_what_checks_found_is_in_the_folder_too(checks: tuple[str, ...], name: str, fault: str, tmp_path: Path) -> None:
+    run = record(tmp_path / "trace", *checks, str(elf(name)), fault)
+    summary = heapscope("summary", str(tmp_path / "trace"))
+    assert summary.stdout == run.stderr[run.stderr.index("=== heap") :]
+    assert "misuse           1" in summary.stdout or "1 broken" in summary.stdout
+
+
 def test_the_python_twin_records_what_the_c_hooks_do(tmp_path: Path) -> None:
     program = str(elf("heap/churn"))
     native = record(tmp_path / "native", program, "2000")
