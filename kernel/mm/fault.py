@@ -153,7 +153,7 @@ def _write_protected(mm: Mm, vma: Vma, va: int, index: int, entry: int) -> Fault
         mm.words[index] = entry | W | D | A
         if pfn in frames.code and not vma.flags & EXEC:
             hold_code(mm, vma, va, pfn)
-            if entry & D:  # held back while it was executed elsewhere
+            if entry & D or vma.shmem:  # held back while it was executed elsewhere
                 return OK
     elif entry & ANON and frames.refs[pfn] == 1:
         kind = "wp"
