@@ -11,15 +11,6 @@
 #include <sys/mman.h>
 #endif
 
-#if defined(_WIN32)
-#define EXPORT __declspec(dllexport)
-#else
-#define EXPORT __attribute__((visibility("default")))
-#endif
-
-#define HASH 0x9E3779B97F4A7C15ull
-#define ALL (~0ull)
-#define PFN 0x000FFFFFFFFFF000ull
 enum { RAX = 0, RBP = 5, RSP = 4 }; /* in the CPU's order */
 enum { MIN_FLT = 4, MAJ_FLT = 5 };
 
@@ -109,8 +100,8 @@ static inline int word(uint64_t va, uint64_t *value)
 {
     if (va >> 21 != region || calls != S->syscalls || root != S->cr3 || (va & 4095) > 4088)
         return word_afar(va, value);
-    uint64_t pte = table[va >> 12 & 511], pa = pte & PFN;
-    if (!(pte & 1) || pa + 4096 > S->ram_size)
+    uint64_t pte = table[va >> 12 & 511], pa = pte & FRAME;
+    if (!(pte & PRESENT) || pa + PAGE > S->ram_size)
         return 0;
     memcpy(value, S->ram + pa + (va & 4095), 8);
     return 1;

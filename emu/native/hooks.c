@@ -9,18 +9,9 @@
 #include <sys/mman.h>
 #endif
 
-#if defined(_WIN32)
-#define EXPORT __declspec(dllexport)
-#else
-#define EXPORT __attribute__((visibility("default")))
-#endif
-
-#define PAGE 4096u
-#define PRESENT 1ull
 #define WRITABLE 2ull
 #define SPECIAL (1ull << 9)
 #define NX (1ull << 63)
-#define FRAME 0x000FFFFFFFFFF000ull
 #define CLEAN (1u << 31)
 #define LONGEST 15
 #define UNDEFINED (6u << 8) /* added to a length: the exception that an instruction must raise */
@@ -179,7 +170,7 @@ static uint64_t rest(uint64_t rip)
     return rip == b->address ? b->count : count_from(b->address, b->size, rip, NULL);
 }
 
-static uint32_t *slot(uint64_t address) { return &S->map[address * 0x9E3779B97F4A7C15ull >> (64 - HS_MAP_BITS)]; }
+static uint32_t *slot(uint64_t address) { return &S->map[address * HASH >> (64 - HS_MAP_BITS)]; }
 
 /* Could this instruction store? The jumps that stand alone in a block do not. */
 static int may_store(uint64_t address)

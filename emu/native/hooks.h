@@ -6,6 +6,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What all C files here share. */
+#if defined(_WIN32)
+#define EXPORT __declspec(dllexport)
+#else
+#define EXPORT __attribute__((visibility("default")))
+#endif
+#define ALL (~0ull)
+#define HASH 0x9E3779B97F4A7C15ull /* 2^64 by the golden ratio: spreads addresses */
+#define PAGE 4096ull
+#define PRESENT 1ull /* of a page-table entry */
+#define FRAME 0x000FFFFFFFFFF000ull
+
 #define HS_MAP_BITS 14        /* direct-mapped cache of blocks that are counted by a call */
 #define HS_BLOCKS (1u << 20) /* blocks known at one time: 32 MiB, touched as used */
 

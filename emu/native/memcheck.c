@@ -13,13 +13,6 @@
 #include <sys/mman.h>
 #endif
 
-#if defined(_WIN32)
-#define EXPORT __declspec(dllexport)
-#else
-#define EXPORT __attribute__((visibility("default")))
-#endif
-
-#define HASH 0x9E3779B97F4A7C15ull
 #define SCANNED 4096u
 enum { RIP = 41, RDI = 39, RSI = 43 };
 

@@ -1,6 +1,5 @@
 /* Part of memcheck.c: the shadow, a hash table of pages. Those that are all alike share one. */
 
-#define PAGE 4096ull
 #define CACHED 1024u
 #define HUGE (1ull << 32) /* what of a block lies beyond is not shadowed */
 

@@ -5,16 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(_WIN32)
-#define EXPORT __declspec(dllexport)
-#else
-#define EXPORT __attribute__((visibility("default")))
-#endif
-
-#define HASH 0x9E3779B97F4A7C15ull
-#define ALL (~0ull)
-#define PAGE 4096u
-#define PFN 0x000FFFFFFFFFF000ull
 #define TOP (1ull << 47)
 enum { MALLOCX_ZERO = 64, ENOMEM = 12, EINVAL = 22 };
 
@@ -187,8 +177,8 @@ static const uint8_t *page(uint64_t va, int file, uint32_t *known, uint64_t *ski
     }
     const uint64_t *table = hs_page_table(va);
     *skip = table ? PAGE - va % PAGE : (1ull << 21) - va % (1ull << 21);
-    uint64_t pte = table ? table[va >> 12 & 511] : 0, pa = pte & PFN;
-    if (pte & 1 && pa + PAGE <= S->ram_size)
+    uint64_t pte = table ? table[va >> 12 & 511] : 0, pa = pte & FRAME;
+    if (pte & PRESENT && pa + PAGE <= S->ram_size)
         return S->ram + pa + va % PAGE;
     if (pte || file)
         *known = 0;
