@@ -24,7 +24,7 @@ from kernel.probes import Probes
 
 if TYPE_CHECKING:
     from emu.calls import HeapOptions
-    from emu.trace.heap import HeapSink, HeapTotals, HeapTracer
+    from emu.trace.heap import HeapTotals, HeapTracer, Record
     from emu.trace.space import Range, SpaceSink
     from kernel.fs.vfs import Streams
     from kernel.mm.mm import Mm
@@ -77,7 +77,7 @@ class Machine:
         self.kernel.boot(content, name, argv, self.config.environ, os.fsencode(self.config.argv0 or program))
 
     def trace_heap(
-        self, options: HeapOptions, fold: HeapTotals, *spaces: SpaceSink, record: HeapSink | None = None
+        self, options: HeapOptions, fold: HeapTotals, *spaces: SpaceSink, record: Record | None = None
     ) -> HeapTracer:
         """Trace the allocator functions of the program just booted, until it ends or calls execve. Raises RuleError."""
         from emu.elf import Elf

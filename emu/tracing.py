@@ -56,6 +56,7 @@ class HeapTrace:
                 "stack": options.stack,
                 "strict": options.strict,
                 "memcheck": options.memcheck,
+                "errno_checked": tracer.promises is not None and tracer.promises.errno_checked,
                 "rules": [(rule.where, rule.does) for rule in options.rules],
                 "suppressions": self._suppressions,
             },

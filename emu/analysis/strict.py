@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emu.analysis.misuse import Happening, told
-from emu.calls import NO_PLACE, VIOLATIONS
+from emu.calls import VIOLATIONS
 from emu.uprobes import KINDS
 
 if TYPE_CHECKING:
@@ -41,11 +41,12 @@ class Strictness:
 
 def strictness(promises: Promises, functions: Sequence[str], places: Places) -> Strictness:
     """In words. `functions` are names by number."""
-    found = tuple(_violation(broken, functions, places) for broken in promises.broken)
-    return Strictness(found, promises.count, promises.unchecked, promises.errno.how != NO_PLACE)
+    found = tuple(violation_of(broken, functions, places) for broken in promises.broken)
+    return Strictness(found, promises.count, promises.unchecked, promises.errno_checked)
 
 
-def _violation(broken: Broken, functions: Sequence[str], places: Places) -> Violation:
+def violation_of(broken: Broken, functions: Sequence[str], places: Places) -> Violation:
+    """In words."""
     event, kind = broken.event, VIOLATIONS[broken.what]
     name, size = functions[int(event["function"])], int(event["size"])
     at = Happening(name, int(event["entry"]) + int(event["cost"]), tuple(places.call(pc) for pc in broken.stack))

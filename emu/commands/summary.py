@@ -1,6 +1,7 @@
 """Print what a recorded run did with its heap: what `heapscope run --heap --record DIR` printed when it ended.
 
-DIR is read as far as it goes; of a run that was killed, or whose disk was full, that is up to its last whole batch.
+DIR is read as far as it goes; of a run that was killed, or whose disk was full, that is up to its last whole batch, and
+all that was found until then.
 """
 
 from __future__ import annotations

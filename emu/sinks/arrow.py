@@ -5,14 +5,16 @@
     sites.arrow      return addresses by number, from 1 on
     stacks.arrow     call stacks by number, from 1 on: return addresses, the call site first
     symbols.arrow    what stands at each of those addresses, in words
-    misuse.arrow     misuse, with its stacks; bad accesses, which are counted to the end, behind the rest
+    misuse.arrow     misuse and bad accesses, with their stacks
+    violations.arrow promises that the allocator broke, with their stacks
     totals.arrow     what the events add up to, now and then, so that nobody needs to add them all up again
     timeline.arrow   emu/analysis/timeline.py's samples, as they were taken
     space.arrow      each mapping that came or went: emu/trace/space.py
     blocks.arrow     the table of blocks at the end
 
 Each but the first is an Arrow IPC stream, its buffers compressed by zstd: append-only, so what was written stays
-readable however the run ends. What an event names is written before it. Nothing here depends on the host or the clock.
+readable however the run ends. What an event names is written before it, and what was found when it is found: only how
+often it happened in all is known at the end. Nothing here depends on the host or the clock.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from emu.analysis.misuse import ACCESSES, Misuse, Places, misuses
+from emu.analysis.misuse import ACCESSES, Misuse, Places, accesses, misuses
+from emu.analysis.strict import Violation, violation_of
 from emu.trace.codec import COLUMNS, Gathered
 from emu.trace.heap import BLOCK
 
@@ -34,10 +37,12 @@ if TYPE_CHECKING:
 
     from emu.analysis.heapresult import HeapFacts
     from emu.analysis.timeline import Sample
-    from emu.trace.heap import Events, HeapTracer
+    from emu.trace.heap import Caught, Events, HeapTracer
+    from emu.trace.memcheck import BadAccess
     from emu.trace.space import Range
+    from emu.trace.strict import Broken
 
-SCHEMA = 1  # of the folder; a reader refuses a higher one
+SCHEMA = 2  # of the folder; a reader refuses a higher one
 META = "meta.json"
 LEVEL = 1  # of zstd: the next ones cost more time than they save bytes
 EACH = 16  # batches between two rows of totals
@@ -50,8 +55,9 @@ STREAMS: dict[str, dict[str, Any]] = {
     "sites": {"va": "uint64"},
     "stacks": {"frames": ["uint64"]},
     "symbols": {"va": "uint64", "place": "string"},
-    "misuse": {"kind": "string", "text": "string", "pointer": "uint64", "size": "uint64", "times": "uint64",
+    "misuse": {"kind": "string", "text": "string", "pointer": "uint64", "size": "uint64",
                "at": _HAPPENING, "allocated": _HAPPENING, "freed": _HAPPENING},
+    "violations": {"kind": "string", "text": "string", "pointer": "uint64", "size": "uint64", "at": _HAPPENING},
     "totals": {"events": "uint64", "lost": "uint64", "misuses": "uint64",
                "head": "binary", "places": "binary", "dear": "binary"},
     "timeline": {"instructions": "uint64", "live": "int64", "blocks": "int64", "held": "uint64", "rss": "uint64"},
@@ -151,7 +157,7 @@ class Stream:
 
 
 class HeapRecord:
-    """The trace folder of one run. Keeps emu.trace.heap.HeapSink and emu.trace.space.SpaceSink; `error` is why it took
+    """The trace folder of one run. Keeps emu.trace.heap.Record and emu.trace.space.SpaceSink; `error` is why it took
     nothing more."""
 
     def __init__(self, folder: str) -> None:
@@ -162,7 +168,6 @@ class HeapRecord:
         self._sites: list[int] = [0]
         self._stacks: list[tuple[int, ...]] = [()]
         self._named: set[int] = set()
-        self._told = 0  # of tracer.caught
         self._events = Gathered()
         self._mapped: list[dict[str, int]] = []
         self._samples: list[dict[str, int]] = []
@@ -192,6 +197,15 @@ class HeapRecord:
             if not self._events.room:
                 self._safely(self._full)
 
+    def misused(self, caught: Caught) -> None:
+        self._tell("misuse", lambda: misuses([caught], self._tracer.names, self._places))
+
+    def accessed(self, access: BadAccess) -> None:
+        self._tell("misuse", lambda: accesses([(access, 1)], self._tracer.names, self._places))
+
+    def broke(self, broken: Broken) -> None:
+        self._tell("violations", lambda: [violation_of(broken, self._tracer.names, self._places)])
+
     def sample(self, sample: Sample) -> None:
         if self.error is None:
             self._samples.append(sample._asdict())
@@ -203,15 +217,15 @@ class HeapRecord:
 
     def _end(self, end: dict[str, Any], facts: HeapFacts) -> None:
         self._flush()
-        self._streams["misuse"].rows([_row(misuse) for misuse in facts.misuse if misuse.kind in ACCESSES])
         self._total()
         blocks = facts.blocks
         for start in range(0, len(blocks), MANY):
             part = blocks[start : start + MANY]
             self._streams["blocks"].columns({name: part[name].copy() for name in STREAMS["blocks"]})
         sizes = {name: stream.close() for name, stream in self._streams.items()}
-        strict = None if facts.strict is None else asdict(facts.strict)
-        self._about["end"] = {**end, "strict": strict, "bytes": sizes}
+        strict = facts.strict and {"count": facts.strict.count, "unchecked": facts.strict.unchecked}
+        times = [misuse.times for misuse in facts.misuse if misuse.kind in ACCESSES]
+        self._about["end"] = {**end, "strict": strict, "times": times, "bytes": sizes}
         self._meta()
 
     def _full(self) -> None:
@@ -227,22 +241,32 @@ class HeapRecord:
         except OSError as error:
             self.error = error
 
-    def _flush(self) -> None:
-        """First what the events name."""
+    def _tell(self, name: str, found: Callable[[], Sequence[Misuse | Violation]]) -> None:
+        """At once: a run may be killed any moment, and findings are few."""
+
+        def write() -> None:
+            self._name()
+            self._streams[name].rows([asdict(each) for each in found()])
+
+        if self.error is None:
+            self._safely(write)
+
+    def _name(self) -> None:
+        """What events and findings name: what is new of it."""
         calls, streams = self._tracer.calls, self._streams
         sites, stacks = calls.sites()[len(self._sites) :], calls.stacks(len(self._stacks))
         self._sites += sites
         self._stacks += stacks
-        caught = misuses(self._tracer.caught[self._told :], self._tracer.names, self._places)
-        self._told += len(caught)
         self._symbols([*sites, *(pc for frames in stacks for pc in frames)])
-        self._space()
         streams["sites"].rows([{"va": va} for va in sites])
         streams["stacks"].rows([{"frames": frames} for frames in stacks])
-        streams["misuse"].rows([_row(misuse) for misuse in caught])
+
+    def _flush(self) -> None:
+        self._name()
+        self._space()
         columns = self._events.take()
         if len(columns["entry"]):
-            streams["events"].columns(columns)
+            self._streams["events"].columns(columns)
 
     def _space(self) -> None:
         mapped, self._mapped = self._mapped, []
@@ -271,11 +295,3 @@ class HeapRecord:
             os.replace(path + ".new", path)
         except OSError as error:
             raise OSError(error.errno, error.strerror, path) from None
-
-
-def _row(misuse: Misuse) -> dict[str, Any]:
-    def told(happening: Any) -> Any:
-        return None if happening is None else {name: getattr(happening, name) for name in _HAPPENING}
-
-    row = {name: getattr(misuse, name) for name in ("kind", "text", "pointer", "size", "times")}
-    return row | {name: told(getattr(misuse, name)) for name in ("at", "allocated", "freed")}

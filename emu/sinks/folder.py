@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from emu.analysis.blocktable import BlockTable
 from emu.analysis.heap import HeapFold
 from emu.analysis.heapresult import Heap, HeapFacts
-from emu.analysis.misuse import Happening, Misuse, Places
+from emu.analysis.misuse import ACCESSES, Happening, Misuse, Places
 from emu.analysis.space import Map, SpaceFold, space_of
 from emu.analysis.strict import Strictness, Violation
 from emu.analysis.suppressions import Suppression
@@ -52,33 +52,30 @@ def read(folder: str, progress: Progress | None = None) -> Recorded:
     blocks = _blocks(folder) if whole else _replayed(stream, progress)
     until = None if whole else _last(stream)
     space = _space(folder, until)
-    misuse = [_misuse(row) for row in _rows(folder, "misuse")]
-    if whole:
-        misuse.sort(key=lambda each: each.at.instructions or 0)
-    else:
-        del misuse[fold.misused :]
+    misuse = _misuses(folder, end)
+    accesses = sum(each.kind in ACCESSES for each in misuse)
     facts = HeapFacts(
         functions=tuple(function["name"] for function in meta["functions"]),
         bias=meta["bias"],
         places=_places(folder, fold, blocks),
         misuse=misuse,
-        misuse_count=end["misuses"] if whole else fold.misused,
+        misuse_count=end["misuses"] if whole else max(len(misuse), accesses + fold.misused),
         lost=end["lost"] if whole else lost,
         blocks=blocks,
         space=replace(space_of(space, blocks, None), resident=end["resident"] if whole else None),
         map=Map(space.ranges, blocks),
         timeline=_timeline(folder, until),
-        strict=_strict(end.get("strict")),
+        strict=_strict(folder, meta),
     )
     suppressions = [Suppression(*told) for told in meta["heap"]["suppressions"]]
-    return Recorded(meta, Heap(facts, fold, suppressions), "" if whole else _cut(meta, damaged, stream.events))
+    cut = "" if whole else _cut(meta, damaged, stream.events, accesses)
+    return Recorded(meta, Heap(facts, fold, suppressions), cut)
 
 
-def _cut(meta: dict[str, Any], damaged: list[str], events: int) -> str:
-    end, checks = meta.get("end", {}), [f"--{name}" for name in ("strict", "memcheck") if meta["heap"].get(name)]
+def _cut(meta: dict[str, Any], damaged: list[str], events: int, accesses: int) -> str:
     if damaged:
-        return f"damaged: {', '.join(damaged)} is cut; {events:,} of {end['events']:,} events can be read"
-    untold = f"; what {' and '.join(checks)} found is written at the end" if checks else ""
+        return f"damaged: {', '.join(damaged)} is cut; {events:,} of {meta['end']['events']:,} events can be read"
+    untold = "; how often each bad access happened would be told at the end" if accesses else ""
     return f"the run has no end (killed, or its disk was full); {events:,} events can be read{untold}"
 
 
@@ -247,22 +244,30 @@ def _places(folder: str, fold: HeapFold, blocks: Events) -> Places:
     return Places(lambda va: symbols.get(va, f"{va:#x}" if va else "?"), sites, stacks)
 
 
+def _misuses(folder: str, end: dict[str, Any]) -> list[Misuse]:
+    """What was found, in the order of the instructions; how often an access happened is told at the end."""
+    times = iter(end.get("times", ()))
+    found = sorted((_misuse(row) for row in _rows(folder, "misuse")), key=lambda each: each.at.instructions or 0)
+    return [replace(each, times=next(times, 1)) if each.kind in ACCESSES else each for each in found]
+
+
 def _misuse(row: dict[str, Any]) -> Misuse:
     at, allocated, freed = (_happening(row[name]) for name in ("at", "allocated", "freed"))
     assert at is not None
-    return Misuse(row["kind"], row["text"], row["pointer"], at, allocated, freed, row["size"], row["times"])
+    return Misuse(row["kind"], row["text"], row["pointer"], at, allocated, freed, row["size"])
 
 
 def _happening(row: dict[str, Any] | None) -> Happening | None:
     return None if row is None else Happening(row["function"], row["instructions"], tuple(row["calls"]))
 
 
-def _strict(told: dict[str, Any] | None) -> Strictness | None:
-    if told is None:
+def _strict(folder: str, meta: dict[str, Any]) -> Strictness | None:
+    if not meta["heap"]["strict"]:
         return None
     violations = []
-    for row in told["violations"]:
+    for row in _rows(folder, "violations"):
         at = _happening(row["at"])
         assert at is not None
         violations.append(Violation(row["kind"], row["text"], row["pointer"], row["size"], at))
-    return Strictness(tuple(violations), told["count"], told["unchecked"], told["errno_checked"])
+    told = meta.get("end", {}).get("strict", {"count": len(violations), "unchecked": 0})
+    return Strictness(tuple(violations), told["count"], told["unchecked"], meta["heap"]["errno_checked"])

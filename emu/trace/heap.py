@@ -15,9 +15,9 @@ from emu.calls import NO_BLOCK, CallHooks, Listener, Totals
 from emu.symbols import Symbols
 from emu.trace.events import VmaMap
 from emu.trace.framerules import FrameRules
-from emu.trace.memcheck import Access, MemoryChecker
+from emu.trace.memcheck import Access, BadAccess, MemoryChecker
 from emu.trace.space import FILE, STACK, STATIC, Range, SpaceSink, SpaceTracer
-from emu.trace.strict import Promises, errno_place
+from emu.trace.strict import Broken, Promises, errno_place
 from emu.unwind import Unwinder
 
 if TYPE_CHECKING:
@@ -95,6 +95,17 @@ class Caught(NamedTuple):
     stack: tuple[int, ...]
 
 
+class Record(HeapSink, Protocol):
+    """Whoever keeps the stream, and each finding at the moment it is made: the first MISUSES, trace.memcheck.KEPT and
+    trace.strict.MOST of them."""
+
+    def misused(self, caught: Caught, /) -> None: ...
+
+    def accessed(self, access: BadAccess, /) -> None: ...
+
+    def broke(self, broken: Broken, /) -> None: ...
+
+
 class Guest(NamedTuple):
     """What the tracer may see of the machine."""
 
@@ -120,11 +131,12 @@ class HeapTracer:
 
     def __init__(
         self, fold: HeapTotals, spaces: Sequence[SpaceSink], sinks: Sequence[HeapSink],
-        probes: Sequence[uprobes.Uprobe], guest: Guest, depth: int, record: HeapSink | None = None,
+        probes: Sequence[uprobes.Uprobe], guest: Guest, depth: int, record: Record | None = None,
         strict: bool = False,
     ) -> None:  # fmt: skip
         """`sinks` are given the stream; `fold` is too, unless the hooks add up by themselves. `spaces` are told of the
-        mappings. `record` is given each event at once, from the ring. `strict`: promises are checked."""
+        mappings. `record` is given each event at once, from the ring, and each finding. `strict`: promises are
+        checked."""
         import numpy as np
 
         self._guest, self.functions = guest, probes
@@ -140,7 +152,8 @@ class HeapTracer:
         self._unwinder = Unwinder(self.symbols, guest.peek)
         self.promises = None
         if strict:
-            self.promises = Promises(self._event, errno_place(guest.elf, guest.bias), lambda: self._stack(None))
+            told = record.broke if record is not None else None
+            self.promises = Promises(self._event, errno_place(guest.elf, guest.bias), lambda: self._stack(None), told)
         broken = {"violation": self.promises.violation} if self.promises else {}
         listener = Listener(self._events, self._misuse, FrameRules(self._unwinder), **broken)
         self.calls = calls = guest.hook(listener, depth)
@@ -165,7 +178,7 @@ class HeapTracer:
         barred = [(each.start, each.end) for each in guest.ranges() if each.kind & ~FILE in (STATIC, STACK)]
         checker = MemoryChecker(
             self.calls, self.symbols, self._unwinder, guest.registers, self.functions, self._block, guest.cr3, barred,
-            access,
+            access, self._record.accessed if self._record is not None else None,
         )  # fmt: skip
         guest.probes.listen(VmaMap, self._mapped)
         return checker
@@ -243,6 +256,8 @@ class HeapTracer:
         around = self._around(pointer) if int(event["flags"]) & NO_BLOCK else None
         stack = self._stack(self.functions[int(event["function"])].va)[1:]
         self.caught.append(Caught(event, known, around, self._guest.describe(pointer), stack))
+        if self._record is not None:
+            self._record.misused(self.caught[-1])
 
     def _stack(self, rip: int | None) -> tuple[int, ...]:
         """The CPU's call stack, innermost first, at the function that begins at `rip`; None: a call has returned."""

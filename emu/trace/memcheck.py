@@ -69,9 +69,11 @@ class MemoryChecker:
     def __init__(
         self, calls: CallHooks, symbols: Symbols, unwinder: Unwinder, registers: Callable[[], Regs],
         probes: Sequence[uprobes.Uprobe], block: np.dtype[np.void], cr3: int, barred: Iterable[tuple[int, int]],
-        access: Access,
+        access: Access, told: Callable[[BadAccess], None] | None = None,
     ) -> None:  # fmt: skip
+        """`told` is called at each of `caught`, when it happens."""
         self._calls, self._symbols, self._unwinder, self._registers = calls, symbols, unwinder, registers
+        self._told = told
         self._block, self._retired_at = block, access.retired_at
         self._code = _merged(allocator_code(symbols.elf, symbols.bias, probes))
         self._starts = [start for start, _ in self._code]
@@ -125,6 +127,8 @@ class MemoryChecker:
             name = self._symbols.name_of(pc).split("+")[0] or f"{pc:#x}"
             now = self._retired_at(pc)
             self._kept[key] = BadAccess(kind, where, va, size, store, pc, name, now, block, stack)
+            if self._told is not None:
+                self._told(self._kept[key])
 
     def _block_at(self, pointer: int) -> np.void | None:
         import numpy as np

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from emu.calls import AT_ADDRESS, IN_TLS, ErrnoPlace
+from emu.calls import AT_ADDRESS, IN_TLS, NO_PLACE, ErrnoPlace
 from emu.elf import PT_TLS, STT_FUNC, STT_OBJECT, STT_TLS
 from emu.trace.space import BRK, FILE, KIND, STATIC
 
@@ -31,10 +31,14 @@ class Broken(NamedTuple):
 class Promises:
     """What was found of them in a run."""
 
-    def __init__(self, event: np.dtype[np.void], errno: ErrnoPlace, stack: Callable[[], tuple[int, ...]]) -> None:
-        """`event` is the dtype of EVENT; `stack` is asked when a call has just returned."""
+    def __init__(
+        self, event: np.dtype[np.void], errno: ErrnoPlace, stack: Callable[[], tuple[int, ...]],
+        told: Callable[[Broken], None] | None = None,
+    ) -> None:  # fmt: skip
+        """`event` is the dtype of EVENT; `stack` is asked when a call has just returned; `told` is called at each of
+        `broken`."""
         self.errno, self.broken, self.count = errno, list[Broken](), 0
-        self._event, self._stack = event, stack
+        self._event, self._stack, self._told = event, stack, told
         self.strict: Strict | None = None
 
     def violation(self, raw: bytes, what: int, detail: int) -> None:
@@ -43,6 +47,8 @@ class Promises:
         self.count += 1
         if len(self.broken) < MOST:
             self.broken.append(Broken(np.frombuffer(raw, self._event)[0], what, detail, self._stack()))
+            if self._told is not None:
+                self._told(self.broken[-1])
 
     def mapped(self, instructions: int, where: Range) -> None:
         """Of a block's place it matters what lies in one piece: brk's memory does, whoever asked for it, and the
@@ -54,6 +60,10 @@ class Promises:
             kind = STATIC | FILE
         if self.strict is not None:
             self.strict.mapped(instructions, (start, end, kind))
+
+    @property
+    def errno_checked(self) -> bool:
+        return self.errno.how != NO_PLACE
 
     @property
     def unchecked(self) -> int:

@@ -17,7 +17,7 @@ import pytest
 from runs import elf
 
 ROOT = Path(__file__).resolve().parents[3]
-STREAMS = ("events", "sites", "stacks", "symbols", "misuse", "totals", "timeline", "space", "blocks")
+STREAMS = ("events", "sites", "stacks", "symbols", "misuse", "violations", "totals", "timeline", "space", "blocks")
 
 
 def command(*words: str) -> list[str]:
@@ -91,7 +91,7 @@ def test_the_meta_file_says_what_was_run_and_how_it_ended(tmp_path: Path) -> Non
     done = record(tmp_path / "t", "--seed", "7", "--stack", "3", program, "leak")
     meta = json.loads((tmp_path / "t" / "meta.json").read_text())
     assert meta["argv"] == [program, "leak"]
-    assert (meta["options"]["seed"], meta["heap"]["stack"], meta["schema"]) == (7, 3, 1)
+    assert (meta["options"]["seed"], meta["heap"]["stack"], meta["schema"]) == (7, 3, 2)
     assert "malloc" in [function["name"] for function in meta["functions"]]
     assert (meta["end"]["exit_status"], meta["end"]["stopped"]) == (done.returncode, "EXITED")
 
@@ -139,6 +139,23 @@ def test_a_killed_run_can_be_read_as_far_as_it_goes(tmp_path: Path) -> None:
     assert "heap/churn.c:" in summary.stdout
 
 
+def test_a_killed_run_leaves_what_was_found_until_then(tmp_path: Path) -> None:
+    """It is written as it is found: of the events not one is on the disk yet."""
+    rules = ("--alloc", "pool_take=malloc:rdi", "--alloc", "pool_give=free:rdi")
+    words = command("run", "-q", "--heap", "--record", str(tmp_path / "t"), "--strict", "--memcheck", *rules)
+    with subprocess.Popen([*words, str(elf("heap/lingers"))], cwd=ROOT, stdin=-1, stdout=-1, stderr=-1) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"waits\n"
+        process.kill()
+    summary = heapscope("summary", str(tmp_path / "t"))
+    assert summary.returncode == 0
+    for told in ("misuse           2\n", "promises         1 broken\n", "misaligned: pool_take", "lingers.c:19"):
+        assert told in summary.stdout
+    for found in ("use-after-free: read of 1 byte", "double-free: pool_give("):
+        assert summary.stdout.count(found) == 1
+    assert "0 events can be read; how often each bad access happened would be told at the end" in summary.stderr
+
+
 def test_a_full_disk_ends_the_record_and_not_the_run(tmp_path: Path) -> None:
     def at_most() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
@@ -174,14 +191,14 @@ def test_what_is_no_trace_is_refused_in_one_line(tmp_path: Path) -> None:
     record(trace, str(elf("heap/misuses")))
     shutil.copytree(trace, tmp_path / "newer")
     meta = (trace / "meta.json").read_text()
-    (tmp_path / "newer" / "meta.json").write_text(meta.replace('"schema": 1', '"schema": 9'))
+    (tmp_path / "newer" / "meta.json").write_text(meta.replace('"schema": 2', '"schema": 9'))
     shutil.copytree(trace, tmp_path / "cut")
     (tmp_path / "cut" / "meta.json").write_text(meta[:100])
     (tmp_path / "empty").mkdir()
     refused = {
         "nowhere": "no such folder",
         "empty": "not a trace: it has no meta.json",
-        "newer": "a trace of schema 9; this heapscope reads schema 1",
+        "newer": "a trace of schema 9; this heapscope reads schema 2",
         "cut": "not a trace: ",
         "trace/meta.json": "not a trace: a file, and a trace is a folder",
     }
