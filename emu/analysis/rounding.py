@@ -2,6 +2,11 @@
 
 Of the blocks of one size the closest neighbours tell: between others lie holes, or what the allocator keeps for itself.
 That counts a header, if there is one, with the block. Where no neighbour is near, nothing is told.
+
+A block's usable size is known where the program asks for it (events of the kind `usable`), and not read out of the
+allocator's memory elsewhere: glibc has it in the word before the block, but there a program's overflow writes, too, and
+the others have it in tables of their own, which differ by version. Calling the guest's function would be in its counts.
+What addresses tell is true of every allocator, and of a broken one.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ EVENT = (
     ("entry", "<u8"),  # instructions that had retired when its first one was to run
     ("size", "<u8"),  # bytes asked for; 2^64-1: a product that does not fit
     ("pointer", "<u8"),  # the block that came in; 0: none
-    ("result", "<u8"),  # the block that came out, or the usable size; 0: none
+    ("result", "<u8"),  # the block that came out, or the usable size that was asked for; 0: none
     ("born", "<u8"),  # number (from 1) of the event that made the block which this one released; 0: none
     ("freed", "<u8"),  # bytes that had been asked for that block
     ("cost", "<u4"),  # instructions from entry to return, its own inner calls included; 2^32-1: or more
