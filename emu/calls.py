@@ -134,6 +134,9 @@ class MemoryHooks(Protocol):
     def forget(self, start: int, end: int) -> None:
         """[start, end), whole pages, was mapped anew."""
 
+    def first_bad(self, va: int, size: int) -> int:
+        """The first byte of [va, va + size) that nobody has business with, counted from `va`; -1: none."""
+
     def around(self, va: int, reach: int) -> tuple[int, int]:
         """Where the nearest block at or below `va` begins or began, and the next above, if within `reach`; else 0."""
 

@@ -25,6 +25,7 @@ from kernel.probes import Probes
 if TYPE_CHECKING:
     from emu.calls import HeapOptions
     from emu.trace.heap import HeapTotals, HeapTracer, Record
+    from emu.trace.memcheck import Access
     from emu.trace.space import Range, SpaceSink
     from kernel.fs.vfs import Streams
     from kernel.mm.mm import Mm
@@ -83,7 +84,6 @@ class Machine:
         from emu.elf import Elf
         from emu.trace.alloc_rules import probes_of
         from emu.trace.heap import Guest, HeapTracer
-        from emu.trace.memcheck import Access
 
         task = self.kernel.current
         mm, path = task.mm, task.process.exe
@@ -94,10 +94,16 @@ class Machine:
             elf, bias, task.tid, mm.cr3, mm.counters, _peek(mm), self.cpu.read_regs,
             lambda va: describe(mm, va), self.cpu.trace_calls, self.kernel.system.probes, lambda: self.cpu.insns,
             lambda: _ranges(mm), lambda start, end: resident(mm, start, end), lambda: task.mm not in (mm, None),
-            Access(self.cpu.check_memory, self.cpu.retired_at, mm.frames.zero_pfn) if options.memcheck else None,
+            self._access(mm) if options.memcheck else None,
         )  # fmt: skip
         probes = probes_of(elf, bias, options.rules)
         return HeapTracer(fold, spaces, options.sinks, probes, guest, options.stack, record, options.strict)
+
+    def _access(self, mm: Mm) -> Access:
+        from emu.trace.memcheck import Access
+
+        cpu = self.cpu
+        return Access(cpu.check_memory, cpu.retired_at, lambda: cpu.in_syscall, mm.frames.zero_pfn)
 
     def run(self, interrupts: Interrupts, unread: Callable[[], bool] | None = None) -> Stopped:
         """The trap loop. What the guest does to itself is its end; what we do to it is in the value.

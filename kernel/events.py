@@ -56,6 +56,16 @@ class VmaUnmap(NamedTuple):
     end: int
 
 
+class UserCopy(NamedTuple):
+    """The kernel is about to read [va, va + size), or to `store` there: on behalf of a program, in its memory. Of a
+    string that is the part up to its end, or up to where it cannot be read."""
+
+    cr3: int  # of the address space
+    va: int
+    size: int
+    store: bool
+
+
 class SignalDelivered(NamedTuple):
     now: int
     tid: int

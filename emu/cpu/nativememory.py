@@ -78,6 +78,9 @@ class NativeMemory:
     def forget(self, start: int, end: int) -> None:
         self._lib.mc_forget(start, end)
 
+    def first_bad(self, va: int, size: int) -> int:
+        return int(self._lib.mc_first_bad(va, size))
+
     def around(self, va: int, reach: int) -> tuple[int, int]:
         below, above = c_uint64(), c_uint64()
         self._lib.mc_around(va, reach, ctypes.byref(below), ctypes.byref(above))

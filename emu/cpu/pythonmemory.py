@@ -39,6 +39,7 @@ class PythonMemory:
         self._registers = Batch(emulator.lib, emulator.uc, INTEGER)
         self._shadow = calls.shadow = Shadow(plan.barred, plan.slacks)
         self.forget, self.around = self._shadow.forget, self._shadow.around
+        self.first_bad = self._shadow.first_bad
         self._vpns: dict[int, int] = {}  # by frame
         self._traits: dict[int, int] = {}
         self._told: dict[int, int] = {}

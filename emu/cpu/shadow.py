@@ -101,6 +101,18 @@ class Shadow:
             return (page.bad >> at & (1 << size) - 1).bit_count() if page is not None else 0
         return sum(self._has(each, "bad") for each in range(va, va + size))
 
+    def first_bad(self, va: int, size: int) -> int:
+        """As MemoryHooks has it."""
+        at, end = va, min(va + size, USER)
+        while at < end:
+            stop = min(end, (at // PAGE + 1) * PAGE)
+            page = self._pages.get(at // PAGE)
+            bad = page.bad >> at % PAGE & (1 << stop - at) - 1 if page is not None else 0
+            if bad:
+                return at - va + (bad & -bad).bit_length() - 1
+            at = stop
+        return -1
+
     def spares(self, traits: int, va: int, size: int, store: bool, pointers: tuple[int, int]) -> bool:
         """Is this access of bad bytes none to tell of? `pointers`: rdi and rsi."""
         if traits & ALLOCATOR:

@@ -40,6 +40,10 @@ class Traced(ThreadState):
 
         return install(self._native or self._blocks, self._emulator, calls, listener, plan, self._fail)
 
+    @property
+    def in_syscall(self) -> bool:
+        return self._blocks.next_rip != 0
+
     def retired_at(self, rip: int) -> int:
         """Instructions retired before the one at `rip`, which runs now."""
         return self._blocks.total + self._plan.index(rip) if self._plan else self._blocks.here(rip)

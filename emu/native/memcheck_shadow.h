@@ -1,6 +1,7 @@
 /* Part of memcheck.c: the shadow, a hash table of pages. Those that are all alike share one. */
 
 #define CACHED 1024u
+#define USER (1ull << 47)
 #define HUGE (1ull << 32) /* what of a block lies beyond is not shadowed */
 
 typedef struct { /* one bit a byte */
@@ -176,6 +177,23 @@ EXPORT void mc_forget(uint64_t start, uint64_t end)
     for (uint64_t i = 0; i <= pages_mask; i++)
         if (pages[i].vpn && pages[i].vpn > start / PAGE && pages[i].vpn <= end / PAGE)
             set(pages[i].vpn - 1, &clean);
+}
+
+/* The first bad byte of [va, va + size), counted from va; -1: none. */
+EXPORT int64_t mc_first_bad(uint64_t va, uint64_t size)
+{
+    uint64_t end = size > USER - va ? USER : va + size;
+    for (uint64_t at = va & ~63ull; va < USER && at < end; at += 64) {
+        const page *p = page_of(at / PAGE);
+        if (p == &clean) {
+            at = (at | (PAGE - 1)) - 63;
+            continue;
+        }
+        uint64_t bad = p->bad[at % PAGE / 64] & mask_of(0, va > at ? va - at : 0, end - at);
+        if (bad)
+            return (int64_t)(at + (unsigned)__builtin_ctzll(bad) - va);
+    }
+    return -1;
 }
 
 /* The nearest beginnings of blocks: at va or below it, and above it within `reach` bytes; 0: none. */

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import CFUNCTYPE, POINTER, c_uint8, c_uint32, c_uint64, c_void_p
+from ctypes import CFUNCTYPE, POINTER, c_int64, c_uint8, c_uint32, c_uint64, c_void_p
 from typing import Any
 
 # Unicorn's functions for loads and stores, as memcheck.h orders them. Those that are not there are not called either.
@@ -36,6 +36,7 @@ def prepare(lib: Any) -> None:
         "mc_bar": (None, c_uint64, c_uint64),
         "mc_slack": (None, c_uint8, c_uint8),
         "mc_forget": (None, c_uint64, c_uint64),
+        "mc_first_bad": (c_int64, c_uint64, c_uint64),
         "mc_around": (None, c_uint64, c_uint64, POINTER(c_uint64), POINTER(c_uint64)),
         "mc_more": (c_uint64, c_uint64),
         "mc_start": (None,),

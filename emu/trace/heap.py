@@ -13,7 +13,7 @@ from emu import uprobes
 from emu.calls import EVENT as EVENT_FORMAT
 from emu.calls import NO_BLOCK, CallHooks, Listener, Totals
 from emu.symbols import Symbols
-from emu.trace.events import VmaMap
+from emu.trace.events import UserCopy, VmaMap
 from emu.trace.framerules import FrameRules
 from emu.trace.memcheck import Access, BadAccess, MemoryChecker
 from emu.trace.space import FILE, STACK, STATIC, Range, SpaceSink, SpaceTracer
@@ -177,10 +177,11 @@ class HeapTracer:
         guest = self._guest
         barred = [(each.start, each.end) for each in guest.ranges() if each.kind & ~FILE in (STATIC, STACK)]
         checker = MemoryChecker(
-            self.calls, self.symbols, self._unwinder, guest.registers, self.functions, self._block, guest.cr3, barred,
-            access, self._record.accessed if self._record is not None else None,
+            self.calls, self.symbols, self._unwinder, guest.registers, guest.peek, self.functions, self._block,
+            guest.cr3, barred, access, self._record.accessed if self._record is not None else None,
         )  # fmt: skip
         guest.probes.listen(VmaMap, self._mapped)
+        guest.probes.listen(UserCopy, checker.copied)
         return checker
 
     def _mapped(self, event: VmaMap) -> None:
@@ -192,6 +193,7 @@ class HeapTracer:
         self._space.end()
         if self.memory is not None:
             self._guest.probes.forget(VmaMap, self._mapped)
+            self._guest.probes.forget(UserCopy, self.memory.copied)
             self.memory.end()
         self.calls.end()
         self._flush()

@@ -23,13 +23,18 @@ from emu.calls import (
 )
 from emu.elf import STT_FUNC, Elf
 from emu.symbols import Symbols
+from emu.trace.events import UserCopy
+from emu.trace.usercopy import argument_of
 from emu.unwind import Unwinder
 from kernel.cpu import Regs
 
 if TYPE_CHECKING:
     import numpy as np
 
+    Concerns = tuple[str, str, np.void | None]  # what a bad access is: kind, where in words, the block
+
 AFTER, BEFORE = 64, 16  # bytes beside a block that are an allocator's, at least within a page
+SYSCALL = 2  # bytes of the instruction
 KEPT = 100  # bad accesses that are told with their stacks
 
 # String functions that look at whole lines, glibc's for SSE and Zig's: those that begin at rdi, at both, and the others
@@ -37,6 +42,9 @@ _SCANS = re.compile(r"(str|wcs)n?len|_*(str(n?len|r?chr|chrnul)|(raw)?memchr|wcs
 _BOTH = re.compile(r"_*(strn?(cpy|cat|cmp|casecmp(_l)?)|stpn?cpy|memcmp(eq)?|wcsn?cmp|wcscpy|wmemcmp)_s?sse\w+")
 _READS = re.compile(r"_*(str(case)?str|strc?spn|strpbrk|memrchr|wcs\w+|wmem\w+)_s?sse\w+")
 _ALLOCATOR = re.compile(r"_*(libc_)?(malloc|mall(info|opt)|tcache|arena|ptmalloc)\w*|_*libc_(thread_)?freeres")
+
+
+Key = tuple[int, str, int]  # (pc, kind, the allocation's site and stack)
 
 
 class BadAccess(NamedTuple):
@@ -53,6 +61,7 @@ class BadAccess(NamedTuple):
     instructions: int  # that had retired before it
     block: np.void | None
     stack: tuple[int, ...]
+    by: str = ""  # the syscall that asked the kernel for it, and its argument
 
 
 class Access(NamedTuple):
@@ -60,6 +69,7 @@ class Access(NamedTuple):
 
     check: Callable[[CallHooks, MemoryListener, MemoryPlan], MemoryHooks]  # UnicornCpu.check_memory
     retired_at: Callable[[int], int]
+    in_syscall: Callable[[], bool]
     zero_pfn: int
 
 
@@ -68,18 +78,20 @@ class MemoryChecker:
 
     def __init__(
         self, calls: CallHooks, symbols: Symbols, unwinder: Unwinder, registers: Callable[[], Regs],
-        probes: Sequence[uprobes.Uprobe], block: np.dtype[np.void], cr3: int, barred: Iterable[tuple[int, int]],
-        access: Access, told: Callable[[BadAccess], None] | None = None,
+        peek: Callable[[int, int], bytes], probes: Sequence[uprobes.Uprobe], block: np.dtype[np.void], cr3: int,
+        barred: Iterable[tuple[int, int]], access: Access, told: Callable[[BadAccess], None] | None = None,
     ) -> None:  # fmt: skip
         """`told` is called at each of `caught`, when it happens."""
         self._calls, self._symbols, self._unwinder, self._registers = calls, symbols, unwinder, registers
         self._told = told
-        self._block, self._retired_at = block, access.retired_at
+        self._block, self._retired_at, self._in_syscall = block, access.retired_at, access.in_syscall
+        self._cr3, self._peek = cr3, peek
+        self._copied: tuple[int, Key] | None = None  # the last bad one: instructions, key
         self._code = _merged(allocator_code(symbols.elf, symbols.bias, probes))
         self._starts = [start for start, _ in self._code]
-        self._found: dict[tuple[int, str, int], int] = {}  # (pc, kind, allocation's site and stack) → times
-        self._last: dict[int, tuple[int, str, int]] = {}  # by pc
-        self._kept: dict[tuple[int, str, int], BadAccess] = {}
+        self._found: dict[Key, int] = {}  # how often
+        self._last: dict[int, Key] = {}  # by pc
+        self._kept: dict[Key, BadAccess] = {}
         slacks = tuple((AFTER, BEFORE) if uprobes.known(probe.name) else (0, 0) for probe in probes)
         plan = MemoryPlan(cr3, access.zero_pfn, tuple(barred), slacks)
         self._hooks = access.check(calls, MemoryListener(self._traits, self._access), plan)
@@ -118,15 +130,42 @@ class MemoryChecker:
         stack = tuple(frame.pc for frame in self._unwinder.frames(self._registers()))[1:]
         if any(self._is_allocator(ret - 1) for ret in stack):
             return  # called by the allocator, on a way that is not traced
-        kind, where, block = self._concerns(va, size)
-        site = 0 if block is None else int(block["stack"]) << 32 | int(block["site"])
-        key = pc, kind, site
-        self._last[pc] = key
+        concerns = self._concerns(va, size)
+        key = self._last[pc] = _key(pc, concerns)
+        self._count(key, concerns, va, size, store, stack)
+
+    def copied(self, event: UserCopy) -> None:
+        """A syscall of the program reads or writes memory: as if its instruction did, once for each thing amiss."""
+        va, size, store = event.va, event.size, event.store
+        if event.cr3 != self._cr3 or not self._in_syscall():
+            return
+        bad = self._hooks.first_bad(va, size)
+        if bad < 0 or self._calls.inside():
+            return
+        regs = self._registers()
+        pc = regs.rip - SYSCALL
+        stack = tuple(frame.pc for frame in self._unwinder.frames(regs))[1:]
+        if self._is_allocator(pc) or any(self._is_allocator(ret - 1) for ret in stack):
+            return
+        concerns = self._concerns(va, size) if self._begins_inside(va) else self._concerns(va + bad, size - bad)
+        key = _key(pc, concerns)
+        if self._copied != (self._retired_at(pc), key):
+            self._copied = self._retired_at(pc), key
+            self._count(key, concerns, va, size, store, stack, argument_of(regs, va, self._peek))
+
+    def _begins_inside(self, va: int) -> bool:
+        below = self._block_at(self._hooks.around(va, 0)[0])
+        return below is not None and va < int(below["pointer"]) + int(below["size"])
+
+    def _count(
+        self, key: Key, concerns: Concerns, va: int, size: int, store: bool, stack: tuple[int, ...], by: str = ""
+    ) -> None:
         self._found[key] = self._found.get(key, 0) + 1
         if self._found[key] == 1 and len(self._kept) < KEPT:
+            pc, (kind, where, block) = key[0], concerns
             name = self._symbols.name_of(pc).split("+")[0] or f"{pc:#x}"
             now = self._retired_at(pc)
-            self._kept[key] = BadAccess(kind, where, va, size, store, pc, name, now, block, stack)
+            self._kept[key] = BadAccess(kind, where, va, size, store, pc, name, now, block, stack, by)
             if self._told is not None:
                 self._told(self._kept[key])
 
@@ -137,8 +176,7 @@ class MemoryChecker:
         found: np.void | None = np.frombuffer(raw, self._block)[0] if raw else None
         return found
 
-    def _concerns(self, va: int, size: int) -> tuple[str, str, np.void | None]:
-        """(kind, where it is in words, the block) of a bad access."""
+    def _concerns(self, va: int, size: int) -> Concerns:
         below, above = (self._block_at(start) for start in self._hooks.around(va, BEFORE))
         before = int(above["pointer"]) - va if above is not None and not int(above["freed_at"]) else AFTER
         if below is None:
@@ -156,6 +194,11 @@ class MemoryChecker:
             return "underflow", f"{_bytes(before)} before {_block(above)}", above
         where = f"{_bytes(past) if past else 'just'} past the end of {_block(below)}"
         return ("use-after-free" if freed else "overflow"), where, below
+
+
+def _key(pc: int, concerns: Concerns) -> Key:
+    kind, _, block = concerns
+    return pc, kind, 0 if block is None else int(block["stack"]) << 32 | int(block["site"])
 
 
 def _bytes(n: int) -> str:

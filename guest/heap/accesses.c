@@ -1,7 +1,11 @@
 /* Commits one bad access to the heap, named by its argument; without one, none, though it does what looks like one. */
 // RUN: none
 #include "guest.h"
+#include <fcntl.h>
 #include <malloc.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static void *(*volatile ask)(size_t) = malloc;
@@ -66,7 +70,8 @@ static void clean(void) {
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "none";
     char *keep = make(24), *p = make(24), *after = make(24);
-    fill(p, 0, 24);
+    int ends[2];
+    fill(p, 0, 24), fill(keep, 0, 24);
     if (!strcmp(what, "read-after-free")) drop(p), get(p + 8);
     if (!strcmp(what, "write-after-free")) drop(p), put(p + 23);
     if (!strcmp(what, "read-after-realloc")) after = resize(p, 5000), get(p + 20);
@@ -86,7 +91,15 @@ int main(int argc, char **argv) {
         for (int i = 0; i < 1000; i++) put(p + 24);
     if (!strcmp(what, "each"))
         for (int i = 0; i < 3; i++) drop(p), get(p), p = make(24);
-    if (!strcmp(what, "kernel")) read(0, p, 25);
+    if (!strcmp(what, "kernel-reads")) CHECK(pipe(ends) == 0), p = calloc(1, 24), write(ends[1], p, 25);
+    if (!strcmp(what, "kernel-writes")) CHECK(pipe(ends) == 0), CHECK(write(ends[1], what, 12) == 12), drop(p), read(ends[0], p, 12);
+    if (!strcmp(what, "kernel-vector")) {
+        struct iovec both[2] = {{keep, 3}, {calloc(1, 20), 21}};
+        CHECK(pipe(ends) == 0), writev(ends[1], both, 2);
+    }
+    if (!strcmp(what, "kernel-struct")) stat("/", (struct stat *)make(sizeof(struct stat) - 1));
+    if (!strcmp(what, "kernel-path")) strcpy(p, "/nowhere"), drop(p), open(p, O_RDONLY);
+    if (!strcmp(what, "kernel-random")) syscall(SYS_getrandom, make(40), 48, 0);
     if (!strcmp(what, "none")) clean();
     __asm__ volatile("" : : "r"(keep), "r"(after));
     _exit(0);

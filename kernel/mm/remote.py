@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from kernel.abi.limits import TASK_SIZE
 from kernel.cpu import Access
+from kernel.events import UserCopy
 from kernel.mm.fault import Fault, expand_stack, handle_mm_fault
 from kernel.mm.pte import HERE, PFN, A, D, P, W
+from kernel.mm.uaccess import tell
 from kernel.mm.vma import IO, MAYREAD, MAYWRITE, PFNMAP, READ, SHARED, WRITE
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 def read_remote(mm: Mm, va: int, n: int) -> bytes:
     """Up to `n` bytes at `va`, as many as are there before the first page that cannot be had."""
+    if UserCopy in mm.probes.listeners:
+        tell(mm, va, n, store=False)
     out = bytearray()
     while len(out) < n:
         pa = _page(mm, va, write=False)
@@ -30,6 +34,8 @@ def read_remote(mm: Mm, va: int, n: int) -> bytes:
 
 def write_remote(mm: Mm, va: int, data: bytes) -> int:
     """Write `data` at `va`, into private copies where pages are not writable; how much was."""
+    if UserCopy in mm.probes.listeners:
+        tell(mm, va, len(data), store=True)
     done = 0
     while done < len(data):
         pa = _page(mm, va, write=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from kernel.abi.errno import EFAULT, ENAMETOOLONG, LinuxError
 from kernel.abi.limits import TASK_SIZE
 from kernel.cpu import Access
+from kernel.events import UserCopy
 from kernel.mm.pte import PFN, A, D, P, W
 
 if TYPE_CHECKING:
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 
 READ, WRITE = Access.READ, Access.WRITE
 Bytes = bytes | bytearray | memoryview
+
+
+def tell(mm: Mm, va: int, n: int, *, store: bool) -> None:
+    """Whoever listens to UserCopy. Callers ask first whether anybody does: a call costs as much as a copy."""
+    if n > 0:
+        mm.probes.emit(UserCopy(mm.cr3, va, n, store))
 
 
 def _frame(mm: Mm, va: int, access: Access) -> int:
@@ -69,6 +76,12 @@ def _run(mm: Mm, va: int, n: int, ready: int) -> tuple[int, int]:
 
 def copy_from_user_partial(mm: Mm, va: int, n: int) -> bytes:
     """Up to `n` bytes at `va`: as many as are there before the first bad page."""
+    if UserCopy in mm.probes.listeners:
+        tell(mm, va, n, store=False)
+    return _gather(mm, va, n)
+
+
+def _gather(mm: Mm, va: int, n: int) -> bytes:
     parts: list[memoryview | bytes] = []
     copied = 0  # of `parts`: a fault may take pages away that were read before it
     while n > 0:
@@ -94,6 +107,8 @@ def copy_from_user_partial(mm: Mm, va: int, n: int) -> bytes:
 
 def copy_from_user(mm: Mm, va: int, n: int) -> bytes:
     """`n` bytes at `va`. Raises LinuxError(EFAULT)."""
+    if UserCopy in mm.probes.listeners:
+        tell(mm, va, n, store=False)
     offset = va & 4095
     if offset + n <= 4096:
         leaf = mm.page_table.leaves.get(va >> 21)
@@ -102,7 +117,7 @@ def copy_from_user(mm: Mm, va: int, n: int) -> bytes:
             if entry & (P | A) == P | A:
                 pa = (entry & PFN) + offset
                 return mm.ram.bytes[pa : pa + n].tobytes()
-    data = copy_from_user_partial(mm, va, n)
+    data = _gather(mm, va, n)
     if len(data) < n:
         raise LinuxError(EFAULT, f"0x{va + len(data):x} is not readable")
     return data
@@ -111,6 +126,8 @@ def copy_from_user(mm: Mm, va: int, n: int) -> bytes:
 def copy_to_user_partial(mm: Mm, va: int, data: Bytes) -> int:
     """Write as much of `data` as there are good pages; returns how many bytes."""
     done, n = 0, len(data)
+    if UserCopy in mm.probes.listeners:
+        tell(mm, va, n, store=True)
     view = memoryview(data).cast("B")
     code = mm.frames.code
     while done < n:
@@ -153,8 +170,14 @@ def strncpy_from_user(mm: Mm, va: int, limit: int) -> bytes:
     found = bytearray()
     while len(found) < limit:
         size = min(4096 - (va & 4095), limit - len(found))
-        piece = copy_from_user(mm, va, size)
+        pa = _frame(mm, va, READ)
+        if pa < 0:
+            raise LinuxError(EFAULT, f"0x{va:x} is not readable")
+        pa += va & 4095
+        piece = mm.ram.bytes[pa : pa + size].tobytes()
         end = piece.find(0)
+        if UserCopy in mm.probes.listeners:
+            tell(mm, va, end + 1 or size, store=False)
         if end >= 0:
             return bytes(found + piece[:end])
         found += piece

@@ -10,9 +10,10 @@ from kernel.abi.errno import EFAULT, EINVAL, ENOENT, EPERM, ESRCH, LinuxError
 from kernel.abi.memargs import AddrIov
 from kernel.abi.mman import MadvChoice
 from kernel.abi.sched import Pidfd, PidfdFlags
+from kernel.events import UserCopy
 from kernel.mm.advise import do_madvise
 from kernel.mm.remote import pin
-from kernel.mm.uaccess import copy_from_user_partial, copy_to_user_partial
+from kernel.mm.uaccess import copy_from_user_partial, copy_to_user_partial, tell
 from kernel.syscalls.table import syscall
 from kernel.syscalls.transfer import Segment, import_iovec
 from kernel.task.pidfd import PidFile, pidfd_task
@@ -66,6 +67,8 @@ def _transfer(local: Mm, here: list[Segment], remote: Mm, there: list[Segment], 
     for va, length in there:
         if failed or not room:
             break
+        if UserCopy in remote.probes.listeners:
+            tell(remote, va, length, store=write)
         wanted = list(_pages([(va, length)]))
         pinned: list[tuple[int, int]] = []
         for page, size in wanted:

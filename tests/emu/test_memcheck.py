@@ -41,6 +41,14 @@ BAD = [
     ("calloc", "overflow", "write of 1 byte at X, just past the end of a block of 20 bytes"),
     ("memalign", "overflow", "write of 1 byte at X, 1 byte past the end of a block of 20 bytes"),
     ("strlen-of-freed", "use-after-free", "read of 8 bytes at X, 0 bytes inside a freed block of 24 bytes"),
+    ("kernel-reads", "overflow",
+     "read of 25 bytes at X by write(buf), 0 bytes inside a block of 24 bytes, 1 byte past its end"),
+    ("kernel-writes", "use-after-free",
+     "write of 12 bytes at X by read(buf), 0 bytes inside a freed block of 24 bytes"),
+    ("kernel-vector", "overflow",
+     "read of 21 bytes at X by writev(iov[1]), 0 bytes inside a block of 20 bytes, 1 byte past its end"),
+    ("kernel-random", "overflow",
+     "write of 48 bytes at X by getrandom(buf), 0 bytes inside a block of 40 bytes, 8 bytes past its end"),
 ]
 
 
@@ -61,7 +69,7 @@ def test_a_bad_access_is_told_where_it_happens(libc: str, how: str, kind: str, w
 def test_it_says_who_did_it_and_who_allocated_and_freed_the_block(libc: str) -> None:
     misuse = checked(elf("heap/accesses", libc), ("read-after-free",))[1].misuse[0]
     assert misuse.at.function.startswith("get")
-    assert "guest/heap/accesses.c:24" in misuse.at.calls[0]
+    assert "guest/heap/accesses.c:28" in misuse.at.calls[0]
     assert misuse.allocated is not None
     assert misuse.allocated.calls[0].startswith("make")
     assert misuse.freed is not None
@@ -70,6 +78,12 @@ def test_it_says_who_did_it_and_who_allocated_and_freed_the_block(libc: str) -> 
     assert misuse.freed.instructions is not None
     assert misuse.at.instructions is not None
     assert misuse.freed.instructions < misuse.at.instructions
+
+
+@pytest.mark.parametrize("libc", ["musl", "glibc"])
+def test_a_path_is_read_up_to_its_end(libc: str) -> None:
+    misuse = checked(elf("heap/accesses", libc), ("kernel-path",))[1].misuse[0]
+    assert re.search(r"^read of \d byte.* by open(at)?\(pathname\), 0 bytes inside a freed block of 24", misuse.text)
 
 
 @pytest.mark.parametrize("libc", ["musl", "glibc"])
@@ -157,7 +171,7 @@ def test_checking_changes_nothing_of_the_run() -> None:
 
 @needs_native
 @pytest.mark.parametrize("libc", ["musl", "glibc"])
-@pytest.mark.parametrize("how", [*(how for how, _, _ in BAD), "memset", "often", "each"])
+@pytest.mark.parametrize("how", [*(how for how, _, _ in BAD), "memset", "often", "each", "kernel-path"])
 def test_the_hooks_and_their_twin_tell_the_same(libc: str, how: str) -> None:
     path = elf("heap/accesses", libc)
     ours, theirs = (checked(path, (how,), native=kind) for kind in (True, False))
