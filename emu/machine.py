@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from emu.config import RunConfig
 from emu.cpu.engine import UnicornCpu
@@ -13,6 +13,7 @@ from emu.interrupts import Interrupts
 from emu.outcome import Counters
 from kernel.abi.errno import LinuxError
 from kernel.cpu import TrapKind
+from kernel.fs.dentry import full_name
 from kernel.kernel import Kernel
 from kernel.kernel import Outcome as KernelOutcome
 from kernel.mm.describe import describe
@@ -24,9 +25,11 @@ from kernel.probes import Probes
 
 if TYPE_CHECKING:
     from emu.calls import HeapOptions
+    from emu.elf import Elf
     from emu.trace.heap import HeapTotals, HeapTracer, Record
     from emu.trace.memcheck import Access
     from emu.trace.space import Range, SpaceSink
+    from kernel.fs.inode import Inode
     from kernel.fs.vfs import Streams
     from kernel.mm.mm import Mm
 
@@ -59,6 +62,16 @@ class Sampler(Protocol):
         """Now; `rss` in bytes."""
 
 
+class Image(NamedTuple):
+    """A program as execve left it in memory."""
+
+    elf: Elf
+    bias: int  # of its addresses
+    path: str  # in the guest
+    argv: tuple[bytes, ...]
+    inode: Inode
+
+
 class Machine:
     """One simulated machine. `boot` puts a program in it, `run` takes it to its end; its memory can be looked at until
     `close`, which must come before the next Machine of the process runs."""
@@ -66,6 +79,7 @@ class Machine:
     def __init__(self, config: RunConfig, streams: Streams, probes: Probes) -> None:
         self.config = config
         self.sampler: Sampler | None = None
+        self.replaced: Callable[[], None] | None = None  # called when execve has put a program in another's place
         self.ram = _take_ram(config.memory)
         self.cpu = UnicornCpu(self.ram, native=config.native)
         self.kernel = Kernel(config.kernel(), self.cpu, self.ram, probes, streams)
@@ -77,23 +91,31 @@ class Machine:
         name = os.fsencode(guest_path(program, self.config))
         self.kernel.boot(content, name, argv, self.config.environ, os.fsencode(self.config.argv0 or program))
 
-    def trace_heap(
-        self, options: HeapOptions, fold: HeapTotals, *spaces: SpaceSink, record: Record | None = None
-    ) -> HeapTracer:
-        """Trace the allocator functions of the program just booted, until it ends or calls execve. Raises RuleError."""
+    def image(self) -> Image:
+        """The program that is about to run its first instruction."""
         from emu.elf import Elf
+
+        task = self.kernel.current
+        mm, exe = task.mm, task.process.exe
+        assert exe is not None
+        elf = Elf(exe.inode.open(exe, 0).pread(exe.inode.size, 0))
+        bias = mm.start_code - min(segment.vaddr for segment in elf.executable)
+        argv = tuple(_peek(mm)(mm.arg_start, mm.arg_end - mm.arg_start).split(b"\0")[:-1])
+        return Image(elf, bias, os.fsdecode(full_name(exe)), argv, exe.inode)
+
+    def trace_heap(
+        self, image: Image, options: HeapOptions, fold: HeapTotals, *spaces: SpaceSink, record: Record | None = None
+    ) -> HeapTracer:
+        """Trace the allocator functions of `image`, until it ends or calls execve. Raises RuleError."""
         from emu.trace.alloc_rules import probes_of
         from emu.trace.heap import Guest, HeapTracer
 
         task = self.kernel.current
-        mm, path = task.mm, task.process.exe
-        assert path is not None
-        elf = Elf(path.inode.open(path, 0).pread(path.inode.size, 0))
-        bias = mm.start_code - min(segment.vaddr for segment in elf.executable)
+        mm, (elf, bias) = task.mm, image[:2]
         guest = Guest(
             elf, bias, task.tid, mm.cr3, mm.counters, _peek(mm), self.cpu.read_regs,
             lambda va: describe(mm, va), self.cpu.trace_calls, self.kernel.system.probes, lambda: self.cpu.insns,
-            lambda: _ranges(mm), lambda start, end: resident(mm, start, end), lambda: task.mm not in (mm, None),
+            lambda: _ranges(mm), lambda: task.mm is not mm, lambda start, end: resident(mm, start, end),
             self._access(mm) if options.memcheck else None,
         )  # fmt: skip
         probes = probes_of(elf, bias, options.rules)
@@ -111,6 +133,7 @@ class Machine:
         `unread` is asked now and then: true ends the run."""
         kernel, cpu, limit = self.kernel, self.cpu, self.config.max_instructions
         interrupts.stop, interrupts.give = cpu.stop, kernel.interrupt
+        mm = kernel.current.mm
         while kernel.running:
             until = kernel.until
             at_limit = limit is not None and (until is None or limit <= until)
@@ -126,6 +149,10 @@ class Machine:
                 return Stopped.TIMEOUT
             interrupts.forward()
             kernel.handle(trap)
+            if kernel.current.mm is not mm and kernel.running:
+                mm = kernel.current.mm
+                if self.replaced is not None:
+                    self.replaced()
             if self.sampler is not None and cpu.ahead > self.sampler.next:
                 self.sampler.sample(cpu.insns, kernel.current.mm.rss * PAGE)
         return STOPPED.get(kernel.outcome, Stopped.EXITED)

@@ -120,10 +120,11 @@ class Run(NamedTuple):
 
     @property
     def misuse(self) -> Sequence[Misuse]:
-        """What it did wrong with its heap, the first 100 at most. Raises ValueError where the heap was not traced."""
+        """What it did wrong with its heap, the first 100 of each program at most. Raises ValueError where it was
+        not traced."""
         if self.heap is None:
             raise ValueError("the heap was not traced: run with heap=True")
-        return self.heap.misuse
+        return [misuse for heap in self.heap.all for misuse in heap.misuse]
 
     @property
     def signal_name(self) -> str:

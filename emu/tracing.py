@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,44 +14,109 @@ from emu.analysis.suppressions import DEFAULT
 from emu.analysis.timeline import Sample, Timeline
 from emu.calls import HeapOptions, RuleError
 from emu.config import ConfigError, RunConfig
+from emu.outcome import Counters
+from emu.sinks.arrow import FolderError, HeapRecord, check
+from emu.trace.alloc_rules import those_of
 from emu.trace.recorder import Failure
 
 if TYPE_CHECKING:
-    from emu.machine import Machine, Stopped
-    from emu.outcome import Counters
-    from emu.sinks.arrow import HeapRecord
+    from emu.machine import Image, Machine, Stopped
 
 # Where the hooks run, in C or in Python, changes nothing; the rest of RunConfig decides what is in a trace.
 UNTOLD = {"native"}
 
 
 class HeapTrace:
-    """Begins when it is made, before the program's first instruction."""
+    """The heap of one run: of its program, and of each that execve puts in its place. Begins when it is made, before
+    the program's first instruction."""
 
     def __init__(self, machine: Machine, path: str, argv: Sequence[bytes], options: HeapOptions) -> None:
         """Raises ConfigError for rules that the program cannot follow, and where the record cannot begin."""
-        self._machine = machine
-        self._fold, self._space = HeapFold(by_stack=options.stack > 0), SpaceFold()
-        self._timeline = Timeline()
-        self._suppressions = (*options.suppressions, *(DEFAULT if options.default_suppressions else ()))
-        self.record = _record(options.record) if options.record else None
-        spaces = (self._space,) if self.record is None else (self._space, self.record)
+        self._machine, self._options = machine, options
+        self._before: list[Heap] = []
+        self._failures: list[Failure] = []
+        image = machine.image()
+        self._first = image.inode
+        self._now = _Traced(machine, image, path, argv, options)
         try:
-            self._tracer = machine.trace_heap(options, self._fold, *spaces, record=self.record)
+            self._now.begin()
         except RuleError as wrong:
             raise ConfigError(f"{path}: {wrong}") from None
+        except (FolderError, OSError) as error:
+            raise ConfigError(f"--record {_why(error)}") from None
+        machine.replaced = self._replaced
+
+    def _replaced(self) -> None:
+        """execve has put another program in the place of the one that was traced."""
+        counters = Counters(instructions=self._machine.cpu.insns)
+        self._before.append(self._end("EXECVE", counters, replaced=True))
+        image = self._machine.image()
+        rules = those_of(image.elf, self._options.rules, by_address=image.inode is self._first)
+        options = self._options._replace(rules=tuple(rules), record=self._folder())
+        self._now = _Traced(self._machine, image, image.path, image.argv, options)
+        try:
+            self._now.begin()
+        except OSError as error:
+            assert self._now.record is not None
+            self._now.record.error = error
+
+    def _folder(self) -> str:
+        """Of the next program's record, in that of the run; "": none."""
+        if not self._options.record or self._failures:
+            return ""
+        folder = os.path.join(self._options.record, str(len(self._before) + 1))
+        try:
+            check(folder)
+        except FolderError as wrong:
+            self._failures.append(Failure(self, OSError(errno.EEXIST, str(wrong).removeprefix(f"{folder}: "), folder)))
+            return ""
+        return folder
+
+    def end(self, stopped: Stopped, counters: Counters) -> Heap:
+        """The run is over."""
+        return self._end(stopped.name, counters, replaced=False)
+
+    def _end(self, stopped: str, counters: Counters, replaced: bool) -> Heap:
+        heap = self._now.end(stopped, counters, replaced, self._before)
+        record = self._now.record
+        if record is not None and record.error is not None:
+            self._failures.append(Failure(record, record.error))
+        return heap
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Why the record is not whole."""
+        return tuple(self._failures)
+
+
+class _Traced:
+    """The trace of one program of a run."""
+
+    def __init__(
+        self, machine: Machine, image: Image, path: str, argv: Sequence[bytes], options: HeapOptions
+    ) -> None:
+        self._machine, self._image, self._path, self._argv, self._options = machine, image, path, argv, options
+        self._fold, self._space = HeapFold(by_stack=options.stack > 0), SpaceFold()
+        self._timeline = Timeline(machine.cpu.insns)
+        self._suppressions = (*options.suppressions, *(DEFAULT if options.default_suppressions else ()))
+        self.record: HeapRecord | None = None
+
+    def begin(self) -> None:
+        """Raises RuleError, FolderError, OSError; after the latter two the program is traced, but not recorded."""
+        if self._options.record:
+            self.record = HeapRecord(self._options.record)
+        spaces = (self._space,) if self.record is None else (self._space, self.record)
+        machine = self._machine
+        self._tracer = machine.trace_heap(self._image, self._options, self._fold, *spaces, record=self.record)
+        machine.sampler = self if self._tracer.functions else None
         if self.record is not None:
-            self._begin(self.record, path, argv, options)
-        if self._tracer.functions:
-            machine.sampler = self
+            self.record.begin(self._tracer, self._about())
 
-    def _begin(self, record: HeapRecord, path: str, argv: Sequence[bytes], options: HeapOptions) -> None:
-        from emu.sinks.arrow import FolderError
-
-        tracer = self._tracer
-        about = {
-            "program": path,
-            "argv": [os.fsdecode(word) for word in argv],
+    def _about(self) -> dict[str, Any]:
+        tracer, options = self._tracer, self._options
+        return {
+            "program": self._path,
+            "argv": [os.fsdecode(word) for word in self._argv],
             "options": _told(self._machine.config),
             "heap": {
                 "stack": options.stack,
@@ -63,10 +129,6 @@ class HeapTrace:
             "functions": [{"name": probe.name, "names": probe.names, "va": probe.va} for probe in tracer.functions],
             "bias": tracer.symbols.bias,
         }
-        try:
-            record.begin(tracer, about)
-        except (FolderError, OSError) as error:
-            raise ConfigError(f"--record {_why(error)}") from None
 
     @property
     def next(self) -> int:
@@ -79,16 +141,17 @@ class HeapTrace:
         if self.record is not None:
             self.record.sample(sample)
 
-    def end(self, stopped: Stopped, counters: Counters) -> Heap:
-        """The run is over."""
+    def end(self, stopped: str, counters: Counters, replaced: bool, before: Sequence[Heap]) -> Heap:
+        """The program is over. Of one that was `replaced` the memory is gone, too."""
         tracer = self._tracer
         tracer.end()
-        self.sample(counters.instructions, counters.rss)
-        facts = facts_of(tracer, self._space, self._timeline)
+        if not replaced:
+            self.sample(counters.instructions, counters.rss)
+        facts = facts_of(tracer, self._space, self._timeline, self._path, replaced)
         status = self._machine.kernel.exit_status
         if self.record is not None:
             end: dict[str, Any] = {
-                "stopped": stopped.name,
+                "stopped": stopped,
                 "exit_status": status.code if status and not status.sig else None,
                 "signal": status.sig if status and status.sig else None,
                 "counters": {**counters._asdict(), "faults": dict(counters.faults)},
@@ -98,22 +161,7 @@ class HeapTrace:
                 "resident": facts.space.resident,
             }
             self.record.end(end, facts)
-        return Heap(facts, self._fold, self._suppressions)
-
-    @property
-    def failures(self) -> tuple[Failure, ...]:
-        """Why the record is not whole."""
-        record = self.record
-        return (Failure(record, record.error),) if record is not None and record.error is not None else ()
-
-
-def _record(folder: str) -> HeapRecord:
-    from emu.sinks.arrow import FolderError, HeapRecord
-
-    try:
-        return HeapRecord(folder)
-    except FolderError as wrong:
-        raise ConfigError(f"--record {wrong}") from None
+        return Heap(facts, self._fold, self._suppressions, before)
 
 
 def _why(error: Exception) -> str:

@@ -71,10 +71,14 @@ class HeapFacts(NamedTuple):
     timeline: Timeline
     ended_early: str = ""  # why the rest of the run was not traced
     strict: Strictness | None = None  # where the allocator's promises were checked
+    program: str = ""  # its path in the guest
+    replaced: bool = False  # by another program, through execve: what was live then is no leak
 
 
-def facts_of(tracer: HeapTracer, space: SpaceFold, timeline: Timeline) -> HeapFacts:
-    """Of a run that is over."""
+def facts_of(
+    tracer: HeapTracer, space: SpaceFold, timeline: Timeline, program: str = "", replaced: bool = False
+) -> HeapFacts:
+    """Of a run that is over, or of a program that execve has just replaced."""
     calls, blocks = tracer.calls, tracer.blocks()
     places = Places(tracer.place, calls.sites(), calls.stacks())
     found, count = misuses(tracer.caught, tracer.names, places), tracer.misuses
@@ -85,15 +89,19 @@ def facts_of(tracer: HeapTracer, space: SpaceFold, timeline: Timeline) -> HeapFa
     strict = strictness(tracer.promises, tracer.names, places) if tracer.promises else None
     return HeapFacts(
         tracer.names, tracer.symbols.bias, places, found, count, calls.lost, blocks,
-        space_of(space, blocks, tracer.resident), Map(space.ranges, blocks), timeline, tracer.ended_early, strict,
+        space_of(space, blocks, None if replaced else tracer.resident), Map(space.ranges, blocks), timeline,
+        tracer.ended_early, strict, program, replaced,
     )  # fmt: skip
 
 
 class Heap:
     """What a run did with its heap. Instructions are exact; `live` and `peak` are bytes that the program asked for."""
 
-    def __init__(self, facts: HeapFacts, fold: HeapFold, suppressions: Sequence[Suppression] = ()) -> None:
-        """What `suppressions` cover is neither in `leaks` nor in `misuse`, but counted in `suppressed`."""
+    def __init__(self, facts: HeapFacts, fold: HeapFold, suppressions: Sequence[Suppression] = (),
+                 before: Sequence[Heap] = ()) -> None:  # fmt: skip
+        """What `suppressions` cover is neither in `leaks` nor in `misuse`, but counted in `suppressed`. `before` are
+        those of the programs that ran before execve put this one in their place."""
+        self.program, self.replaced, self.before = facts.program, facts.replaced, tuple(before)
         self.events = fold.events
         self.allocations, self.frees, self.failed, self.inner = fold.allocations, fold.frees, fold.failed, fold.inner
         self.allocated_bytes, self.freed_bytes = fold.allocated, fold.freed
@@ -109,13 +117,19 @@ class Heap:
         self.space, self.map, self.strict = facts.space, facts.map, facts.strict
         self.timeline = facts.timeline
         self._fold, self._blocks = fold, facts.blocks
-        self.leaks, self.misuse, self.suppressed = sift(suppressions, _leaks(facts.blocks, places), facts.misuse)
+        leaks = [] if facts.replaced else _leaks(facts.blocks, places)
+        self.leaks, self.misuse, self.suppressed = sift(suppressions, leaks, facts.misuse)
         self.misuse_count = facts.misuse_count - sum(each.misuses for each in self.suppressed)
         by_stack = any(places.stacks[1:])
         self.sites = [
             Site(places.stack(site.key if by_stack else 0, 0 if by_stack else site.key), site.calls, site.bytes)
             for site in fold.sites()
         ]
+
+    @property
+    def all(self) -> tuple[Heap, ...]:
+        """Of all programs that the run had, in their order; this one is the last."""
+        return (*self.before, self)
 
     @property
     def peak_live(self) -> int:

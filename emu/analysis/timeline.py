@@ -29,9 +29,11 @@ class Sample(NamedTuple):
 class Timeline:
     """The samples of one run, in order. `next`: at which instruction the next one is due."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: int = 0) -> None:
+        """The run began at instruction `start`."""
         self.samples: list[Sample] = []
-        self.next = self._every = EVERY
+        self._every = EVERY
+        self.next = start + EVERY & -EVERY
 
     def add(self, sample: Sample) -> None:
         self.samples.append(sample)

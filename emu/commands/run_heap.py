@@ -125,9 +125,9 @@ def report(run: Run, why: bool = False) -> None:
 
 def exit_code(options: argparse.Namespace, run: Run) -> int | None:
     """The code that --error-exitcode or --strict asks for; None: the run's own."""
-    heap = run.heap
-    if heap is not None and heap.strict is not None and heap.strict.count:
+    heaps = () if run.heap is None else run.heap.all
+    if any(heap.strict is not None and heap.strict.count for heap in heaps):
         return ERROR_CODE if options.error_exitcode is None else int(options.error_exitcode)
-    if heap is None or options.error_exitcode is None:
+    if options.error_exitcode is None:
         return None
-    return options.error_exitcode if heap.misuse_count or heap.leaked_blocks else None
+    return options.error_exitcode if any(heap.misuse_count or heap.leaked_blocks for heap in heaps) else None

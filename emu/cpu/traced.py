@@ -27,9 +27,14 @@ class Traced(ThreadState):
 
     def trace_calls(self, listener: Listener, stack_depth: int = 0, capacity: int = 1 << 11) -> CallHooks:
         """Hook entry and return of the functions that the CallHooks are given. `stack_depth` frames of each call stack
-        are kept, events come in batches of `capacity`."""
+        are kept, events come in batches of `capacity`. CallHooks that were there before are over, their `end` called;
+        not while the CPU runs."""
+        from emu.cpu import libunicorn as u
         from emu.cpu.callhooks import install
 
+        if self._calls is not None:  # translations know what was watched
+            self._emulator.lib.uc_ctl(self._emulator.uc, u.CTL_TB_FLUSH)
+            self._blocks.dropped()
         self._calls = install(self._native or self._blocks, self._emulator, listener, self._fail, stack_depth, capacity)
         return self._calls
 

@@ -23,14 +23,16 @@ ROWS = 12  # moments
 
 def render(heap: Heap, why: bool = False) -> str:
     """Several lines, ending in a newline. `why` says which suppression let how much pass, and which let nothing."""
-    return "".join(f"{line}\n" for line in _lines(heap, why))
+    several = len(heap.all) > 1
+    pages = (_lines(each, why, f" of {each.program}" if several else "") for each in heap.all)
+    return "\n".join("".join(f"{line}\n" for line in page) for page in pages)
 
 
-def _lines(heap: Heap, why: bool) -> Iterator[str]:
+def _lines(heap: Heap, why: bool, whose: str) -> Iterator[str]:
     if not heap.functions:
-        yield "=== heap: no allocator function was found; name them by --alloc"
+        yield f"=== heap{whose}: no allocator function was found; name them by --alloc"
         return
-    yield "=== heap"
+    yield f"=== heap{whose}"
     yield from _aligned(list(_totals(heap)))
     for misuse in heap.misuse:
         yield ""
@@ -62,7 +64,8 @@ def _totals(heap: Heap) -> Iterator[tuple[str, str]]:
     near = heap.timeline.near(heap.peak.instructions) if heap.peak.bytes else None
     rss = f"; RSS {near.rss:,} at {near.instructions:,}" if near else ""
     yield "peak live", f"{heap.peak.bytes:,} bytes in {heap.peak.blocks:,} blocks{when}{rss}"
-    yield "live at the end", f"{heap.live_bytes:,} bytes in {heap.live_blocks:,} blocks"
+    then = "execve" if heap.replaced else "the end"
+    yield f"live at {then}", f"{heap.live_bytes:,} bytes in {heap.live_blocks:,} blocks"
     yield "held", _held(heap.space)
     yield "page faults", f"{heap.faults['malloc']:,} in allocations, {heap.faults['free']:,} in frees"
     yield "syscalls", f"{heap.syscalls['malloc']:,} in allocations, {heap.syscalls['free']:,} in frees"

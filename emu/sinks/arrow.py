@@ -12,7 +12,9 @@
     space.arrow      each mapping that came or went: emu/trace/space.py
     blocks.arrow     the table of blocks at the end
 
-Each but the first is an Arrow IPC stream, its buffers compressed by zstd: append-only, so what was written stays
+    2/, 3/, …        the same of the programs that execve put in the place of the first
+
+Each .arrow is an Arrow IPC stream, its buffers compressed by zstd: append-only, so what was written stays
 readable however the run ends. What an event names is written before it, and what was found when it is found: only how
 often it happened in all is known at the end. Nothing here depends on the host or the clock.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,8 +41,17 @@ class Recorded(NamedTuple):
 
 
 def read(folder: str, progress: Progress | None = None) -> Recorded:
-    """Raises FolderError for what is no trace."""
+    """The last program of the run, and by its heap those that execve replaced before. Raises FolderError for what is
+    no trace."""
     check_pyarrow()
+    found = [_read(folder, progress, ())]
+    while os.path.exists(later := os.path.join(folder, str(len(found) + 1), META)):
+        found.append(_read(os.path.dirname(later), progress, [each.heap for each in found]))
+    cuts = [f"{each.heap.program}: {each.cut}" if found[1:] else each.cut for each in found if each.cut]
+    return found[-1]._replace(cut="; ".join(cuts))
+
+
+def _read(folder: str, progress: Progress | None, before: Sequence[Heap]) -> Recorded:
     meta = _meta(folder)
     end = meta.get("end", {})
     stream = EventStream(folder)
@@ -66,10 +75,12 @@ def read(folder: str, progress: Progress | None = None) -> Recorded:
         map=Map(space.ranges, blocks),
         timeline=_timeline(folder, until),
         strict=_strict(folder, meta),
+        program=meta["program"],
+        replaced=end.get("stopped") == "EXECVE",
     )
     suppressions = [Suppression(*told) for told in meta["heap"]["suppressions"]]
     cut = "" if whole else _cut(meta, damaged, stream.events, accesses)
-    return Recorded(meta, Heap(facts, fold, suppressions), cut)
+    return Recorded(meta, Heap(facts, fold, suppressions, before), cut)
 
 
 def _cut(meta: dict[str, Any], damaged: list[str], events: int, accesses: int) -> str:

@@ -79,6 +79,22 @@ def _of_table(entry: dict[str, Any], where: str) -> AllocRule:
     return AllocRule(entry["function"], does._replace(aligned=aligned.bit_length() - 1))
 
 
+def those_of(elf: Elf, rules: Iterable[AllocRule], by_address: bool) -> list[AllocRule]:
+    """The rules whose functions are in `elf`; those that go by an address only if it is the file that they are of."""
+    return [rule for rule in rules if _is_there(elf, rule) and (by_address or not _by_address(rule))]
+
+
+def _by_address(rule: AllocRule) -> bool:
+    return rule.where[:2].lower() == "0x"
+
+
+def _is_there(elf: Elf, rule: AllocRule) -> bool:
+    try:
+        return any(True for _ in _found(elf, 0, rule))
+    except RuleError:
+        return False
+
+
 def probes_of(elf: Elf, bias: int, rules: Iterable[AllocRule] = ()) -> list[uprobes.Uprobe]:
     """The functions to trace in `elf`: those known by name, and those of the rules, which win. Raises RuleError for a
     rule whose function is not there."""
@@ -92,7 +108,7 @@ def probes_of(elf: Elf, bias: int, rules: Iterable[AllocRule] = ()) -> list[upro
 
 
 def _found(elf: Elf, bias: int, rule: AllocRule) -> Iterator[tuple[int, str, Function]]:
-    if rule.where[:2].lower() == "0x":
+    if _by_address(rule):
         va = _address(elf, rule.where)
         yield va + bias, rule.where, rule.does
         return

@@ -121,8 +121,8 @@ class Guest(NamedTuple):
     probes: Probes
     now: Callable[[], int]  # instructions retired
     ranges: Callable[[], list[Range]]  # what is mapped
+    gone: Callable[[], bool]  # has execve put another program in its place?
     resident: Callable[[int, int], int]  # bytes of [start, end) that are in RAM
-    replaced: Callable[[], bool]  # has execve put another program in its place?
     access: Access | None  # to check each load and store; None: do not
 
 
@@ -169,7 +169,7 @@ class HeapTracer:
         if self.promises is not None:
             self.promises.strict = calls.be_strict(self.promises.errno)
             spaces = (*spaces, self.promises)
-        self._space = SpaceTracer(guest.probes, guest.cr3, guest.now, guest.ranges(), calls, spaces)
+        self._space = SpaceTracer(guest.probes, guest.cr3, guest.now, guest.ranges(), calls, spaces, guest.gone)
         self.resident = guest.resident
         self.memory = self._check_memory(guest.access) if guest.access is not None else None
 
@@ -208,9 +208,7 @@ class HeapTracer:
     @property
     def ended_early(self) -> str:
         """Why the rest of the run was not traced; empty: it was."""
-        if self.calls.stopped:
-            return "the host had no memory for what is known of the heap"
-        return "execve put another program in its place" if self._guest.replaced() else ""
+        return "the host had no memory for what is known of the heap" if self.calls.stopped else ""
 
     def blocks(self) -> Events:
         """BLOCKs in the order of their making; dead ones too, where nothing took their address since."""

@@ -37,13 +37,15 @@ class SpaceSink(Protocol):
 
 
 class SpaceTracer:
-    """Listens until `end`. `ranges` are there already; `now` counts instructions."""
+    """Listens until `end`, or until `gone`: execve takes the old mappings away, which is no doing of the program's.
+    `ranges` are there already; `now` counts instructions."""
 
     def __init__(
         self, probes: Probes, cr3: int, now: Callable[[], int], ranges: Iterable[Range],
-        calls: CallHooks, sinks: Iterable[SpaceSink],
+        calls: CallHooks, sinks: Iterable[SpaceSink], gone: Callable[[], bool],
     ) -> None:  # fmt: skip
         self._probes, self._cr3, self._now, self._calls, self._sinks = probes, cr3, now, calls, tuple(sinks)
+        self._gone = gone
         probes.listen(VmaMap, self._mapped)
         probes.listen(VmaUnmap, self._unmapped)
         for each in ranges:
@@ -59,7 +61,7 @@ class SpaceTracer:
             self._tell(Range(event.start, event.end, kind | _MORE[event.kind]))
 
     def _unmapped(self, event: VmaUnmap) -> None:
-        if event.cr3 == self._cr3:
+        if event.cr3 == self._cr3 and not self._gone():
             self._tell(Range(event.start, event.end, NOTHING))
 
     def _tell(self, where: Range) -> None:

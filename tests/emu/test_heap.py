@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from runs import elf
+from runs import elf, mount
 
 import emu
 from emu.analysis.heapresult import Heap
 from emu.calls import ABANDONED, DEEPEST, INNER, UNFINISHED, AllocRule, HeapOptions
 from emu.elf import read_elf
 from emu.report.heap import render
+from emu.sinks.folder import read
 from emu.symbols import Symbols
 from emu.trace.alloc_rules import parse_rule
 from emu.trace.heap import EVENT
@@ -249,7 +252,46 @@ def test_a_host_without_memory_ends_the_trace_and_not_the_run(monkeypatch: pytes
         assert ended["result"].tolist() == events["result"][: len(ended)].tolist()
 
 
-def test_execve_ends_the_trace_and_the_report_says_so() -> None:
-    run, _, heap = traced(elf("heap/replaced"))
-    assert run.returncode == 0
-    assert heap.ended_early == "execve put another program in its place"
+def of_main(heap: Heap) -> tuple[int, int, list[int]]:
+    """Frees, live blocks, and the bytes of each leak, of what the guest itself calls."""
+    leaks = [leak.bytes for leak in heap.leaks if leak.calls[0].startswith("take")]
+    return heap.frees, heap.live_blocks, sorted(leaks)
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["native", "twin"])
+@pytest.mark.parametrize("kind", ["musl", "musl-pie"])
+def test_each_program_of_execve_has_a_heap_of_its_own(kind: str, native: bool) -> None:
+    """Of one file, at the same addresses, and on page tables that the first one had."""
+    run, events, heap = traced(elf("heap/replaced", kind), ("3",), stack=4, native=native)
+    assert run.stdout == b"3\n2\n1\n0\n"
+    assert [of_main(each) for each in heap.before] == [(1, 2, [])] * 3
+    assert [each.live_bytes for each in heap.all] == [43, 42, 41, 40]
+    assert of_main(heap) == (1, 2, [0, 40])
+    assert sum(each.events for each in heap.all) == len(events)
+    assert [each.space.held > 0 for each in heap.all] == [True] * 4
+    report = render(heap)
+    assert report.count("=== heap of ") == 4
+    assert report.count("live at execve ") == 3
+    assert report.count("never freed: ") == 1
+
+
+@pytest.mark.parametrize("native", [True, False], ids=["native", "twin"])
+def test_after_execve_another_file_is_traced_by_its_own_names(tmp_path: Path, native: bool) -> None:
+    """What rules say of the first program is not said of it; what was found in either is found in the run."""
+    shutil.copy(elf("heap/misuses"), tmp_path / "second")
+    first = elf("heap/replaced")
+    address = next(symbol.value for symbol in read_elf(str(first)).symbols() if symbol.name == "exit")
+    rules = (parse_rule("take=malloc:rdi"), parse_rule(f"{address:#x}=malloc_usable_size"))
+    options = HeapOptions(rules, stack=4, strict=True, memcheck=True, record=str(tmp_path / "record"))
+    mounts = [mount(tmp_path, "/mnt")]
+    run = emu.run(first, ("/mnt/second", "free-of-new"), heap=options, native=native, mounts=mounts, **LIMITS)
+    assert run.heap is not None
+    before, heap = run.heap.all
+    assert {"take", f"{address:#x}"} <= set(before.functions)
+    assert not {"take", f"{address:#x}"} & set(heap.functions)
+    assert (before.program, heap.program) == (str(first), "/mnt/second")
+    assert before.sites[0].calls[0].startswith("main")
+    assert [misuse.kind for misuse in run.misuse] == ["mismatched-free"]
+    assert "misuses.cc:" in run.misuse[0].at.calls[0]
+    recorded = read(str(tmp_path / "record"))
+    assert (render(recorded.heap), recorded.cut) == (render(run.heap), "")
