@@ -37,8 +37,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for mark in MARKS:
         config.addinivalue_line("markers", mark)
-    if config.getoption("heapscope_update") and os.environ.get("CI") == "true":
+    if not config.getoption("heapscope_update"):
+        return
+    if os.environ.get("CI") == "true":
         raise pytest.UsageError("--heapscope-update: CI=true, and a baseline is to be looked at before it is used")
+    from emu.pytest_plugin.gone import Gone
+
+    config.pluginmanager.register(Gone(config))
 
 
 _RUNNER = pytest.StashKey["GuestRunner"]()

@@ -17,7 +17,7 @@ import os
 import shlex
 import tempfile
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -88,16 +88,37 @@ class Place:
             pytest.fail("\n".join([head, *table(rows), tail]), pytrace=False)
 
     def _keep(self, key: str, now: Counts) -> None:
-        """Replace one table of the file. Test workers take turns."""
-        lock = Path(tempfile.gettempdir(), f"heapscope-{os.getuid()}.lock")
-        with _locked(lock):
+        """Replace one table of the file."""
+        with _turn():
             kept = read(self.file)
-            if kept.get(key) == now:
-                return
-            text = render(kept | {key: now}, self._name)
-            scratch = self.file.with_name(f".{self.file.name}.{os.getpid()}")
-            scratch.write_text(text, encoding="utf-8")
-            os.replace(scratch, self.file)
+            if kept.get(key) != now:
+                self._write(kept | {key: now})
+
+    def drop_all_but(self, tests: Collection[str]) -> list[str]:
+        """Drop the tables that are of none of these tests of the module; their names."""
+        if not self.file.exists():
+            return []
+        with _turn():
+            try:
+                kept = read(self.file)
+            except pytest.fail.Exception:  # it is no baseline: the tests have said so
+                return []
+            known = {key: now for key, now in kept.items() if any(_is_of(key, test) for test in tests)}
+            if not known:
+                self.file.unlink()
+            elif len(known) < len(kept):
+                self._write(known)
+            return sorted(kept.keys() - known.keys())
+
+    def _write(self, kept: Mapping[str, Counts]) -> None:
+        text = render(kept, self._name)
+        scratch = self.file.with_name(f".{self.file.name}.{os.getpid()}")
+        scratch.write_text(text, encoding="utf-8")
+        os.replace(scratch, self.file)
+
+
+def _is_of(key: str, test: str) -> bool:
+    return key == test or key.startswith(f"{test} ")
 
 
 def read(file: Path) -> dict[str, Counts]:
@@ -177,7 +198,8 @@ def _number(value: int | None) -> str:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with open(path, "w") as lock:
+def _turn() -> Iterator[None]:
+    """Test workers take turns."""
+    with open(Path(tempfile.gettempdir(), f"heapscope-{os.getuid()}.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -224,6 +224,22 @@ def test_a_baseline_is_written_on_demand_and_compared_from_then_on(suite: pytest
     assert file.read_text() == text
 
 
+def test_tables_of_tests_that_are_gone_go_where_all_of_a_module_was_asked_for(suite: pytest.Pytester) -> None:
+    module = suite.makepyfile(COMPARED)
+    file = module.with_suffix(".baseline.toml")
+    update, name = ("--heapscope-update", "--no-header"), module.name
+    suite.runpytest_subprocess(*update).assert_outcomes(passed=3)
+    text = file.read_text()
+    suite.makepyfile(COMPARED.replace(', "leak"]', "]").replace("test_two", "test_three"))
+    suite.runpytest_subprocess(*update, "-k", "counts").assert_outcomes(passed=1, deselected=1)
+    suite.runpytest_subprocess(*update, f"{name}::test_counts[f]").assert_outcomes(passed=1)
+    suite.runpytest_subprocess("--deselect", f"{name}::test_three").assert_outcomes(passed=1, deselected=1)
+    assert file.read_text() == text
+    done = suite.runpytest_subprocess(*update)
+    done.stdout.fnmatch_lines([f"{file.name}: {key} is gone" for key in ("test_counts?leak?", "test_two first")])
+    assert list(tomllib.loads(file.read_text())) == ["test_counts[f]", "test_three first", "test_three second"]
+
+
 def test_what_changed_is_told_by_how_much(suite: pytest.Pytester) -> None:
     module = suite.makepyfile(COMPARED)
     suite.runpytest_subprocess("--heapscope-update").assert_outcomes(passed=3)
@@ -286,6 +302,10 @@ def test_test_workers_share_the_cache_and_the_baseline(suite: pytest.Pytester) -
     assert len(list(suite.path.glob(".pytest_cache/d/heapscope/guests/*/leaky"))) == 1
     (file,) = suite.path.glob("*.baseline.toml")
     assert len(tomllib.loads(file.read_text())) == 12
+    (module,) = suite.path.glob("test_*.py")
+    module.write_text(module.read_text().replace("12", "7"))
+    suite.runpytest_subprocess("-n", "3", "--heapscope-update").assert_outcomes(passed=7)
+    assert len(tomllib.loads(file.read_text())) == 7
 
 
 def test_a_suite_that_uses_no_guest_imports_no_emulator(pytester: pytest.Pytester) -> None:
