@@ -56,7 +56,7 @@ class NativeCalls:
         return self._count - 1
 
     def be_strict(self, errno: ErrnoPlace) -> NativeStrict:
-        self._state.strict = 1
+        self._state.strict, self._state.quick = 1, 0
         self._strict = NativeStrict(self._lib, self._hooks, self._listener, errno)
         return self._strict
 
@@ -72,7 +72,9 @@ class NativeCalls:
 
     def mute(self) -> None:
         self.drain()
-        self._state.ring = None
+        state = self._state
+        state.ring = None
+        state.quick = bool(state.registers) and not (state.stack_depth or state.strict)
 
     def reached(self, address: int) -> None:
         self._lib.hp_reached(address)

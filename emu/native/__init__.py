@@ -77,6 +77,7 @@ class State(ctypes.Structure):
         ("watched", c_void_p),
         ("reached", c_void_p),
         ("syscalls", c_uint64),
+        ("entries", c_uint64),
     )
 
 

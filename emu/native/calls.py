@@ -45,7 +45,7 @@ class State(ctypes.Structure):
         ("rules", POINTER(Rule)), ("rules_used", c_uint64),
         ("totals", c_void_p), ("places", c_void_p), ("places_size", c_uint64),
         ("dear", c_void_p), ("dear_mask", c_uint64), ("dear_used", c_uint64),
-        ("most", c_uint64), ("stopped", c_uint64), ("strict", c_uint64),
+        ("most", c_uint64), ("stopped", c_uint64), ("strict", c_uint64), ("quick", c_uint64),
     )  # fmt: skip
 
 

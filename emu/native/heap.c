@@ -24,6 +24,7 @@ typedef struct {
     uint64_t ret; /* where it was called from last, and the number of that */
     uint32_t site;
     uint32_t alike; /* index and one of the first function that does the same by size and pointer alone; 0: not so simple */
+    uint8_t argument; /* heap_quick.h knows its kind: the register of its size or pointer; QUICK_NONE: it does not */
 } traced;
 
 typedef struct { /* 128 bytes */
@@ -31,8 +32,15 @@ typedef struct { /* 128 bytes */
     hp_event event;
 } frame;
 
+typedef struct { /* a call under way that heap_quick.h began; `of` NULL: there is none */
+    const traced *of;
+    uint64_t sp, ret, entry, argument, entries, faults, syscalls, born, freed;
+    uint32_t site, flags;
+} quick_call;
+
 typedef struct {
     uint64_t tid, depth;
+    quick_call quick;
     frame frames[HP_DEEPEST];
     st_kept kept; /* of the outermost */
 } thread;
@@ -77,11 +85,9 @@ static const uint64_t *ask(void)
     return copy;
 }
 
-static uint64_t argument(int n)
-{
-    static const uint8_t order[] = {7, 6, 2, 1, 8, 9}; /* rdi rsi rdx rcx r8 r9 */
-    return R[order[n]];
-}
+static const uint8_t arguments[] = {7, 6, 2, 1, 8, 9}; /* rdi rsi rdx rcx r8 r9 */
+
+static uint64_t argument(int n) { return R[arguments[n]]; }
 
 /* A word of guest memory. The page table of the last 2 MiB region is kept: only a syscall can take it away, or another
  * run's RAM. */
@@ -188,7 +194,7 @@ static void settle_last(void)
     const hp_function *does = &functions[e->function].does;
     if (made)
         insert(e, does->family);
-    count(e, does->verb);
+    count(e, does->verb, e->flags);
     if (!H.ring)
         return;
     H.ring[H.used++] = *e;
@@ -367,11 +373,8 @@ static __attribute__((noinline)) void entered(uint32_t function, uint64_t sp)
         st_entered(&f->event, does, &T->kept, does->options & HP_LOG2 ? argument(does->alignment) : 0);
 }
 
-/* The CPU is about to run the watched block at `address`. */
-static void at_watched(uint64_t address, uint64_t watch)
+static __attribute__((noinline)) void at_block(uint64_t address, uint64_t watch)
 {
-    if (S->cr3 != H.cr3)
-        return;
     R = H.registers ? H.registers : ask();
     uint64_t sp = R[RSP];
     if (watch >> 32 && T->depth)
@@ -381,7 +384,23 @@ static void at_watched(uint64_t address, uint64_t watch)
         entered(function - 1, sp);
 }
 
-EXPORT void hp_reached(uint64_t address) { at_watched(address, hp_watched(address)); }
+#include "heap_quick.h"
+
+/* The CPU is about to run the watched block at `address`. */
+static void at_watched(uint64_t address, uint64_t watch)
+{
+    if (S->cr3 != H.cr3)
+        return;
+    if (!H.quick || mc_on || !quickly(address, watch))
+        at_block(address, watch);
+}
+
+EXPORT void hp_reached(uint64_t address)
+{
+    uint64_t watch = hp_watched(address);
+    if (watch)
+        at_watched(address, watch);
+}
 
 /* --- its Python side ------------------------------------------------------------------------------------------------- */
 
@@ -393,7 +412,7 @@ static void discard(void)
     free(blocks_memory), free(H.sites), free(H.stacks), free(H.frames), free(H.rules);
     free(watches), free(functions), free(rule_map), free(stack_map);
     threads_used = functions_used = watches_used = 0;
-    last = NULL, region = ALL;
+    last = NULL, region = page = ALL;
     threads = NULL, functions = NULL, watches = NULL, blocks_memory = NULL, rule_map = stack_map = NULL;
     memset(&H, 0, sizeof H);
 }
@@ -427,7 +446,7 @@ EXPORT int hp_add(uint64_t address, const hp_function *function)
     if (!new)
         return 0;
     functions = new;
-    functions[functions_used] = (traced){*function, 0, 0, 0};
+    functions[functions_used] = (traced){*function, 0, 0, 0, quick_argument(function)};
     if (function->count < 0 && function->alignment < 0 && function->out < 0) {
         uint32_t first = 0;
         while (memcmp(&functions[first].does, function, sizeof *function))
@@ -480,6 +499,7 @@ EXPORT const hp_block *hp_block_at(uint64_t pointer)
 EXPORT int hp_inside(void)
 {
     uint64_t there;
+    lengthen(T);
     R = H.registers ? H.registers : ask();
     return T->depth && T->frames[0].sp >= R[RSP] && word(T->frames[0].sp, &there) && there == T->frames[0].ret;
 }
@@ -487,8 +507,10 @@ EXPORT int hp_inside(void)
 /* The run has ended: what is still inside is written too. */
 EXPORT void hp_end(void)
 {
-    for (size_t i = 0; i < threads_used; i++)
+    for (size_t i = 0; i < threads_used; i++) {
+        lengthen(threads[i]);
         while (threads[i]->depth)
             leave(&threads[i]->frames[--threads[i]->depth], HP_UNFINISHED);
+    }
     hp_settle();
 }

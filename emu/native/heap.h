@@ -106,6 +106,7 @@ typedef struct {
     uint64_t most;    /* bytes that one table may take */
     uint64_t stopped; /* no memory for a table: nothing was traced from there on */
     uint64_t strict;  /* 1: the allocator's promises are checked */
+    uint64_t quick;   /* 1: nobody wants more than what the events add up to: heap_quick.h */
 } hp_state;
 
 /* Is the thread that runs inside a traced function? */

@@ -63,10 +63,10 @@ static void count_place(uint64_t place, uint64_t size)
     H.places[2 * place + 1] += size;
 }
 
-static inline void count(const hp_event *e, unsigned verb)
+static inline __attribute__((always_inline)) void count(const hp_event *e, unsigned verb, unsigned flags)
 {
     hp_totals *t = H.totals;
-    unsigned flags = e->flags, returned = !(flags & (HP_ABANDONED | HP_UNFINISHED));
+    unsigned returned = !(flags & (HP_ABANDONED | HP_UNFINISHED));
     if (flags) {
         t->misused += (flags & HP_MISUSE) != 0;
         t->overlaps += (flags & HP_OVERLAPS) != 0;

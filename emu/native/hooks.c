@@ -205,6 +205,7 @@ static int over(uint32_t index)
 {
     const hs_block *b = &S->blocks[index];
     S->last = 0;
+    S->entries++;
     if (!S->on_limit(b->address, b->size))
         return 0;
     S->last = index;
@@ -350,6 +351,7 @@ EXPORT void hs_on_block(void *uc, uint64_t address, uint32_t size, void *data)
     uint32_t index = find_block(address, size);
     if (!index) {
         S->last = 0;
+        S->entries++;
         S->on_limit(address, size);
         return;
     }
@@ -524,6 +526,7 @@ EXPORT void hs_on_interrupt(void *uc, uint32_t number, void *data)
     (void)data;
     uint64_t rip = 0, va = 0;
     uint32_t error = 0;
+    S->entries++;
     S->reg_read(uc, RIP, &rip);
     hs_settle(rip);
     if (S->error_code) {
@@ -560,6 +563,7 @@ EXPORT void hs_on_syscall(void *uc, void *data)
     S->reg_write_batch(uc, clobbered, two, 2);
     S->keep_rax = 0;
     S->syscalls++;
+    S->entries++;
     int64_t rax = S->on_syscall(v[0], v[1], v[2], v[3], v[4], v[5], v[6]);
     if (!S->keep_rax) {
         void *one[] = {&rax};

@@ -91,6 +91,7 @@ typedef struct {
     uint64_t (*watched)(uint64_t address);
     void (*reached)(uint64_t address, uint64_t watch);
     uint64_t syscalls;
+    uint64_t entries; /* to the kernel, in C or in Python: in between nothing but the guest changes its memory */
 } hs_state;
 
 /* Copy up to n bytes of guest memory at va; how many were there. */

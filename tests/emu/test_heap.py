@@ -190,6 +190,49 @@ def test_the_hooks_and_their_twin_tell_the_same_of_real_programs(name: str, kind
     assert not heap.misuse_count
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "argv"),
+    [
+        ("heap/churn", "musl", ("3000",)),
+        ("heap/churn", "glibc", ("3000",)),
+        ("heap/churn", "jemalloc", ("3000",)),
+        ("heap/churn", "tcmalloc", ("3000",)),
+        ("heap/exceptions", "glibc", ()),
+        ("heap/logged", "musl", ("200",)),
+        ("heap/misuses", "musl", ()),
+        ("heap/misuses", "glibc", ("double-free",)),
+        ("heap/misuses", "musl", ("delete-of-malloc",)),
+        ("heap/misuses", "musl", ("realloc-of-freed",)),
+        ("heap/misuses", "musl", ("stack",)),
+        ("heap/unreturned", "musl", ()),
+    ],
+)
+def test_the_short_way_of_the_hooks_ends_where_the_long_one_ends(name: str, kind: str, argv: tuple[str, ...]) -> None:
+    """With nobody to take the events most calls go through emu/native/heap_quick.h."""
+    path = elf(name, kind)
+    rules = pool_rules("pool_take", "pool_throw", "pool_nest") if name == "heap/unreturned" else ()
+    short = emu.run(path, argv, heap=HeapOptions(rules), **LIMITS).heap
+    long = emu.run(path, argv, heap=HeapOptions(rules, sinks=(Kept(),)), **LIMITS).heap
+    assert short is not None
+    assert long is not None
+    assert short.events > 2
+    assert render(short) == render(long)
+    assert short._blocks.tobytes() == long._blocks.tobytes()
+    assert short._fold.totals() == long._fold.totals()
+    assert repr(short.misuse) == repr(long.misuse)
+
+
+@pytest.mark.parametrize("limit", range(0, 400, 29))
+def test_the_short_way_may_end_anywhere(limit: int) -> None:
+    path = elf("heap/misuses", "musl")
+    first = int(traced(path)[1]["entry"][0])
+    knobs: dict[str, Any] = {"max_instructions": first + limit}
+    short, long = (emu.run(path, heap=HeapOptions(sinks=sinks), **knobs).heap for sinks in ((), (Kept(),)))
+    assert short is not None
+    assert long is not None
+    assert render(short) == render(long)
+
+
 def test_tracing_changes_nothing_of_the_run() -> None:
     path = elf("heap/churn", "musl")
     plain = emu.run(path, ("2000",), trace="all", **LIMITS)
