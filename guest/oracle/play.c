@@ -59,7 +59,7 @@ static const struct {
 
 static char script[1 << 14], out[1 << 15], text[1 << 13];
 static size_t used;
-static char scratch[8192] __attribute__((aligned(4096))); /* no call of a script reads past it */
+static char scratch[8192] __attribute__((aligned(4096))); /* no call of a script reads or writes past it */
 static unsigned char vec[1 << 12];
 static word top, heap;
 static word recover, stack_pointer;

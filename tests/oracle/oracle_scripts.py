@@ -178,7 +178,10 @@ class Writer:
         if rng.random() < 0.7:
             self.lines.append(f"resident {va} {rng.randrange(1, 12):x}")
         else:
-            self.call("mincore", va, self.size(va), rng.choice(["s+800", "s+800", self.va(), "0", "-1000"]))
+            size = self.size(va)
+            if size in (1 << 30, 1 << 46):
+                size = 1 << 21  # a longer vector would be written over the player's own state, behind its scratch pages
+            self.call("mincore", va, size, rng.choice(["s+800", "s+800", self.va(), "0", "-1000"]))
 
     def brk(self) -> None:
         rng = self.rng
