@@ -146,6 +146,9 @@ class Cpu(Protocol):
     def write_regs(self, regs: Regs) -> None:
         """Set all integer registers. Works inside `Traps.syscall` too, where it goes with returning None."""
 
+    def set_resume_flag(self) -> None:
+        """Set RFLAGS.RF, as a fault saves it. With the CPU stopped."""
+
     def read_fpu(self) -> bytes:
         """x87, SSE and MXCSR state as the 512-byte FXSAVE64 image (AMD64 APM vol. 2, figure 11-11)."""
 

@@ -254,7 +254,7 @@ class Kernel:
 
     def _fire_timers(self) -> None:
         process = self.current.process
-        if any(each.expires for each in process.itimers):
+        if process.itimers != timer.DISARMED:
             timer.expire(process, self.system.clock)
         timer.enforce_cpu_limit(process, self.system.clock)
 

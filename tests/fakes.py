@@ -124,6 +124,9 @@ class ScriptedCpu:
     def write_regs(self, regs: Regs) -> None:
         self.regs = Regs(*(getattr(regs, name) for name in Regs.__slots__))
 
+    def set_resume_flag(self) -> None:
+        self.regs.rflags |= 1 << 16
+
     def read_fpu(self) -> bytes:
         return self.fpu
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from ctypes import c_size_t
 from typing import TYPE_CHECKING
 
 from emu import native as accelerator
@@ -43,7 +42,7 @@ class UnicornCpu(Traced):
         self._emulator = emulator = the_emulator()
         emulator.lend(ram, self)
         lib, uc = emulator.lib, emulator.uc
-        self._uc, self._words, self._memory = uc, ram.words, ram.bytes
+        self._uc, self._handle, self._words, self._memory = uc, uc.value, ram.words, ram.bytes
         self._emu_start, self._emu_stop, self._ctl = lib.uc_emu_start, lib.uc_emu_stop, lib.uc_ctl
         self.tsc_offset: int | Callable[[], int] = 0
         super().__init__(emulator)
@@ -124,7 +123,7 @@ class UnicornCpu(Traced):
         """Start the CPU at `rip`; what stopped it, or None: an edge, or the address `until`."""
         self._trap = self._edge = None
         self._stop_asked = False
-        error = self._emu_start(self._uc, rip, until, 0, c_size_t(0))
+        error = self._emu_start(self._handle, rip, until, 0, 0)
         if self._error is not None:
             held, self._error = self._error, None
             raise held
@@ -218,7 +217,7 @@ class UnicornCpu(Traced):
     def _stop_now(self) -> None:
         """No block is executed from here on, nor counted."""
         self._blocks.limit = -1
-        self._emu_stop(self._uc)
+        self._emu_stop(self._handle)
 
     def _on_limit(self, address: int, size: int) -> int:
         """A block begins that is not counted as usual: the limit is met, or the CPU runs on a plan."""
@@ -230,12 +229,12 @@ class UnicornCpu(Traced):
                     self._stale_code.update(range(MANY_FRAMES + 1))  # all go
                 else:
                     self._edge = (address, size)
-                self._emu_stop(self._uc)
+                self._emu_stop(self._handle)
                 return 0
             self._advance(address)
             if self._read_code(address, len(self._plan_code)) != self._plan_code:
                 self._plan = []
-                self._emu_stop(self._uc)
+                self._emu_stop(self._handle)
             elif self._calls is not None:
                 self._calls.reached(address)
         except BaseException as error:

@@ -15,6 +15,7 @@ INTEGER = (
 # What a program may change of RFLAGS (Linux: FIX_EFLAGS, and ID); IF and bit 1 always stand.
 USER_FLAGS = 0x254DD5
 FIXED_FLAGS = 0x202
+RF = 1 << 16
 
 
 class Batch:
@@ -23,22 +24,23 @@ class Batch:
     `values[i]` belongs to `registers[i]`; narrower registers fill the low bytes only.
     """
 
-    __slots__ = ("_count", "_handle", "_ids", "_pointers", "_read", "_write", "values")
+    __slots__ = ("_arguments", "_arrays", "_read", "_write", "values")
 
     def __init__(self, lib: ctypes.PyDLL, handle: ctypes.c_void_p, registers: Sequence[int]) -> None:
         n = len(registers)
         self.values = (ctypes.c_uint64 * n)()
-        self._ids = (ctypes.c_int * n)(*registers)
+        ids = (ctypes.c_int * n)(*registers)
         base = ctypes.addressof(self.values)
-        self._pointers = (ctypes.c_void_p * n)(*(base + 8 * i for i in range(n)))
-        self._count, self._handle = n, handle
+        pointers = (ctypes.c_void_p * n)(*(base + 8 * i for i in range(n)))
+        self._arrays = ids, pointers  # kept; as arguments their addresses are cheaper
+        self._arguments = handle.value, ctypes.addressof(ids), ctypes.addressof(pointers), n
         self._read, self._write = lib.uc_reg_read_batch, lib.uc_reg_write_batch
 
     def read(self) -> ctypes.Array[ctypes.c_uint64]:
         """Fill `values` from the CPU, and return it."""
-        self._read(self._handle, self._ids, self._pointers, self._count)
+        self._read(*self._arguments)
         return self.values
 
     def write(self) -> None:
         """Set the CPU's registers from `values`."""
-        self._write(self._handle, self._ids, self._pointers, self._count)
+        self._write(*self._arguments)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+
 from emu.cpu import libunicorn as u
 from emu.cpu.emulator import Emulator
 from emu.cpu.fpu import INITIAL, Fpu
-from emu.cpu.regs import FIXED_FLAGS, INTEGER, USER_FLAGS, Batch
+from emu.cpu.regs import FIXED_FLAGS, INTEGER, RF, USER_FLAGS, Batch
 from kernel.cpu import Regs
 
+_INTEGERS = struct.Struct(f"<{len(INTEGER)}Q")
 MASK = (1 << 64) - 1
 
 
@@ -17,6 +20,7 @@ class ThreadState:
     def __init__(self, emulator: Emulator) -> None:
         lib, uc = emulator.lib, emulator.uc
         self._integer = Batch(lib, uc, INTEGER)
+        self._rflags = Batch(lib, uc, (u.RFLAGS,))
         self._fs_base, self._gs_base = Batch(lib, uc, (u.FS_BASE,)), Batch(lib, uc, (u.GS_BASE,))
         self._fpu = Fpu(lib, uc)
 
@@ -29,16 +33,26 @@ class ThreadState:
 
     def read_regs(self) -> Regs:
         """All integer registers."""
-        return Regs(*self._integer.read())
+        return Regs(*_INTEGERS.unpack_from(self._integer.read()))
 
     def write_regs(self, regs: Regs) -> None:
-        """Set them."""
-        self._integer.values[:] = [
+        """Set them, taken modulo 2^64."""
+        words = (
             regs.rax, regs.rbx, regs.rcx, regs.rdx, regs.rsi, regs.rdi, regs.rbp, regs.rsp,
             regs.r8, regs.r9, regs.r10, regs.r11, regs.r12, regs.r13, regs.r14, regs.r15,
             regs.rip, regs.rflags & USER_FLAGS | FIXED_FLAGS,
-        ]  # fmt: skip
+        )  # fmt: skip
+        try:
+            _INTEGERS.pack_into(self._integer.values, 0, *words)
+        except struct.error:
+            self._integer.values[:] = words
         self._integer.write()
+
+    def set_resume_flag(self) -> None:
+        """Set RFLAGS.RF."""
+        values = self._rflags.read()
+        values[0] = values[0] & USER_FLAGS | FIXED_FLAGS | RF
+        self._rflags.write()
 
     def read_fpu(self) -> bytes:
         """The FXSAVE64 image, 512 bytes."""

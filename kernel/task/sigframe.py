@@ -12,6 +12,7 @@ The CPU has no XSAVE, so the frame is what Linux makes with FXSAVE alone: no UC_
 from __future__ import annotations
 
 import struct
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING
 
 from kernel.abi.errno import EFAULT, EINVAL, ENOMEM, EPERM, LinuxError
@@ -36,12 +37,15 @@ UCONTEXT_SIZE = _FRAME.size - 8
 MINSIGSTKSZ_AT = (FRAME_SIZE + 15 + FPSTATE_SIZE + 63 + 15) & ~15  # AT_MINSIGSTKSZ, as init_sigframe_size() adds up
 _ORDER = ("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rdi", "rsi", "rbp", "rbx", "rdx", "rax", "rcx", "rsp",
           "rip", "rflags")  # fmt: skip
+_saved = attrgetter(*_ORDER)
+_restored = itemgetter(*(6 + _ORDER.index(name) for name in Regs.__slots__))  # from a frame's fields, as Regs has them
 
 AC, OF, DF, TF, SF, ZF, AF, PF, CF, RF = 1 << 18, 1 << 11, 1 << 10, 1 << 8, 1 << 7, 1 << 6, 1 << 4, 1 << 2, 1, 1 << 16
 FIX_EFLAGS = AC | OF | DF | TF | SF | ZF | AF | PF | CF  # what rt_sigreturn may set; RF would last one instruction
 MXCSR_MASK = 0xFFFF
 INIT_FPU = struct.pack("<H22xII", 0x37F, 0x1F80, MXCSR_MASK).ljust(FPSTATE_SIZE, b"\0")
 FP_XSTATE_MAGIC1 = 0x46505853
+SW_BYTES = struct.pack("<IIQI", FP_XSTATE_MAGIC1, FPSTATE_SIZE + 4, 0, FPSTATE_SIZE).ljust(48, b"\0")
 
 
 def on_sig_stack(task: Task, sp: int) -> bool:
@@ -79,7 +83,7 @@ def push(task: Task, info: SigInfo, action: signal.SigAction, regs: Regs) -> boo
         action.restorer,
         UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS, 0,
         alt.sp, alt.flags, alt.size,
-        *(getattr(regs, name) for name in _ORDER),
+        *_saved(regs),
         task.cs, 0, 0, task.ss,
         task.trap_error, task.trap_nr, mask, task.cr2, fpstate,
         mask,
@@ -87,9 +91,7 @@ def push(task: Task, info: SigInfo, action: signal.SigAction, regs: Regs) -> boo
     cpu = task.system.cpu
     try:
         task.mm.copy_to_user(fpstate, _fxsave(cpu.read_fpu()))
-        task.mm.copy_to_user(frame, head)
-        if action.flags & Sa.SIGINFO:
-            task.mm.copy_to_user(frame + _FRAME.size, info.raw)
+        task.mm.copy_to_user(frame, head + info.raw if action.flags & Sa.SIGINFO else head)
     except LinuxError:
         return False
     regs.rdi, regs.rsi, regs.rdx = info.sig, frame + _FRAME.size, frame + 8
@@ -117,8 +119,7 @@ def _place(task: Task, action: signal.SigAction, sp: int) -> tuple[int, int] | N
 
 def _fxsave(image: bytes) -> bytes:
     """The image as the frame shows it: its last 48 bytes are the kernel's (struct _fpx_sw_bytes)."""
-    sw = struct.pack("<IIQI", FP_XSTATE_MAGIC1, FPSTATE_SIZE + 4, 0, FPSTATE_SIZE)
-    return image[:464] + sw.ljust(48, b"\0")
+    return image[:464] + SW_BYTES
 
 
 def restore(task: Task) -> int:
@@ -131,8 +132,7 @@ def restore(task: Task) -> int:
     try:
         fields = _FRAME.unpack(_read(task, frame, _FRAME.size, "the signal frame"))
         signal.set_blocked(task, fields[-1])
-        for name, value in zip(_ORDER, fields[6:24], strict=True):
-            setattr(regs, name, value)
+        regs = Regs(*_restored(fields))
         regs.rflags = fields[23] & FIX_EFLAGS | 0x202
         _restore_fpu(task, fields[32])
         set_altstack(task, fields[3], fields[4], fields[5], regs.rsp, quiet=True)

@@ -93,6 +93,9 @@ class Pending:
             return None
         due = due & SYNCHRONOUS or due
         sig = (due & -due).bit_length()
+        if len(self.queue) == 1:
+            self.bits = 0
+            return self.queue.pop()
         at = next(i for i, info in enumerate(self.queue) if info.sig == sig)
         info = self.queue.pop(at)
         if all(other.sig != sig for other in self.queue):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from kernel.task.timer import Itimer
+from kernel.task.timer import DISARMED
 
 if TYPE_CHECKING:
     from kernel.fs.dentry import Path
@@ -76,7 +76,7 @@ class Process:
         self.oom_score_adj_min = 0  # the least that it may be given without CAP_SYS_RESOURCE
         self.membarriers = 0  # registrations, as MEMBARRIER_CMD_ bits
         self.start_ns = 0  # CLOCK_BOOTTIME when it was made
-        self.itimers = [Itimer(), Itimer(), Itimer()]
+        self.itimers = list(DISARMED)
         self.exit_status: ExitStatus | None = None
         self.fatal: SigInfo | None = None  # the signal that killed it
 

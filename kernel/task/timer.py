@@ -27,6 +27,9 @@ class Itimer(NamedTuple):
     interval: int = 0
 
 
+DISARMED = [Itimer()] * 3
+
+
 def now(clock: Clock, which: int) -> int:
     return clock.monotonic_ns() if which == REAL else clock.cpu_ns()
 
@@ -44,6 +47,8 @@ def arm(process: Process, clock: Clock, which: int, value: int, interval: int) -
 def next_insns(process: Process, clock: Clock) -> int | None:
     """The instruction count at which the first timer fires, or RLIMIT_CPU is met; None when none is armed."""
     first = _cpu_limit(process)
+    if process.itimers == DISARMED:
+        return first
     for which, timer in enumerate(process.itimers):
         if timer.expires:
             at = clock.insns_at(timer.expires) if which == REAL else timer.expires

@@ -50,7 +50,7 @@ def page_fault(task: Task, trap: Trap, sig: int, code: int) -> None:
     if trap.va >= TASK_SIZE_MAX:
         error |= PF_PROT  # nobody is told what the kernel's half maps (sanitize_error_code)
     task.trap_nr, task.trap_error, task.cr2 = Vector.PF, error, trap.va
-    _resume_flag(task)
+    task.system.cpu.set_resume_flag()  # as the signal frame shows
     signal.force(task, fault(sig, code, trap.va))
 
 
@@ -59,7 +59,7 @@ def exception(task: Task, trap: Trap) -> None:
     vector = trap.vector
     task.trap_nr, task.trap_error = vector, trap.error
     if vector not in _TRAPS:
-        _resume_flag(task)
+        task.system.cpu.set_resume_flag()
     if vector == Vector.GP and not trap.error:
         task.trap_error = _gate_error(task)
     info = _int80(task) if vector == Vector.INT80 else _signal_of(task, vector)
@@ -128,11 +128,3 @@ def _int80(task: Task) -> SigInfo:
     task.trap_nr, task.trap_error = Vector.GP, Vector.INT80 * 8 + 2
     task.system.note(task.tid, "int 0x80: the 32-bit syscall ABI is not modelled; use the syscall instruction")
     return kernel(SIGSEGV)
-
-
-def _resume_flag(task: Task) -> None:
-    """A fault's saved RFLAGS has RF set, as the signal frame shows."""
-    cpu = task.system.cpu
-    regs = cpu.read_regs()
-    regs.rflags |= RF
-    cpu.write_regs(regs)
