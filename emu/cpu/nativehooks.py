@@ -129,9 +129,13 @@ class NativeBlocks:
 
     def delegate(self, table: FaultTable | None) -> None:
         """Answer the simplest page faults here, as `table` allows; None: none."""
+        if table is None:
+            self._state.windows = None
+            return
+        for name, view, known in zip(FaultTable._fields, table, self._delegated or table, strict=True):
+            if view is not known or self._delegated is None or name == "windows":
+                setattr(self._state, name, native.address_of(view))
         self._delegated = table
-        for name in FaultTable._fields:
-            setattr(self._state, name, None if table is None else native.address_of(getattr(table, name)))
 
 
 def _address(function: Any) -> int | None:

@@ -154,7 +154,6 @@ class LinuxError(Exception):
     """The guest asked for what Linux refuses. `why` is a reason in words that the guest's author can use."""
 
     def __init__(self, errno: Errno, why: str) -> None:
-        super().__init__(errno, why)
         self.errno = errno
         self.why = why
 

@@ -77,6 +77,7 @@ class Layout:
     _codec: ClassVar[_struct.Struct] = _struct.Struct("<")
     _flat: ClassVar[bool] = True
     _members: ClassVar[Any] = None  # gives all values in the order of the codec, where an attrgetter can
+    _puts: ClassVar[tuple[Any, ...]] = ()  # set a field past the guard, in the order of FIELDS
     _zero: ClassVar[tuple[Any, ...]] = ()
     __slots__ = ()
 
@@ -88,8 +89,8 @@ class Layout:
                 values += tuple(named.pop(f, z) for f, z in zip(self.FIELDS[given:], self._zero[given:], strict=True))
             if named or len(values) > len(self.FIELDS):
                 raise TypeError(f"{type(self).__name__} takes the fields {', '.join(self.FIELDS)}")
-            for field, value in zip(self.FIELDS, values, strict=True):
-                object.__setattr__(self, field, value)
+            for put, value in zip(self._puts, values, strict=True):
+                put(self, value)
 
         def __setattr__(self, field, value):
             raise AttributeError(f"{type(self).__name__} is frozen")
@@ -225,4 +226,6 @@ def struct(cls: C) -> C:
         "_members": attrgetter(*names) if len(names) > 1 and not _has_array(kinds) else None,
         "_zero": tuple(vars(cls).get(field, _nought(kind)) for field, kind in zip(fields, kinds, strict=True)),
     }
-    return type(cls.__name__, cls.__bases__, body)  # type: ignore[return-value]
+    made = type(cls.__name__, cls.__bases__, body)
+    made._puts = tuple(vars(made)[field].__set__ for field in fields)  # type: ignore[attr-defined]
+    return made  # type: ignore[return-value]

@@ -9,11 +9,11 @@ from kernel.abi.errno import EACCES, EAGAIN, EFAULT, EINVAL, ENOMEM, EOPNOTSUPP,
 from kernel.abi.limits import U64
 from kernel.abi.mman import Madv
 from kernel.cpu import Access
-from kernel.mm.fault import Fault, handle_mm_fault, prepare_anon_vma
+from kernel.mm.fault import Fault, fill_on, prepare_anon_vma, touch
 from kernel.mm.frames import ZERO_PAGE
 from kernel.mm.merge import modify
 from kernel.mm.mm import SWAP as SWAPPED
-from kernel.mm.pte import ANON, GUARD, HERE, PFN, SPECIAL, A, D, P, W
+from kernel.mm.pte import ANON, GUARD, HERE, PFN, SPECIAL, A, D
 from kernel.mm.reclaim import Clock, Evictable, evict_anon
 from kernel.mm.shmem import Shmem
 from kernel.mm.vma import (
@@ -337,20 +337,18 @@ def madvise_populate(mm: Mm, start: int, end: int, write: bool) -> None:
     access = Access.WRITE if write else Access.READ
     wanted = WRITE if write else READ
     vma: Vma | None = None
-    for va in range(start, end, 4096):
+    va = start
+    while va < end:
         if vma is None or va >= vma.end:
             vma = mm.vmas.find(va)
             if vma is None:
                 raise LinuxError(ENOMEM, f"nothing is mapped at 0x{va:x}")
             if not vma.flags & wanted or vma.flags & (IO | PFNMAP):
                 raise LinuxError(EINVAL, f"the protection of 0x{va:x} does not allow it")
-        entry = mm.page_table.entry(va)
-        if entry & P and (not write or entry & W):
-            mm.words[mm.page_table.lookup(va)] = entry | (A | D if write else A)
-            continue
-        if handle_mm_fault(mm, va, access) is not Fault.OK:
+        if touch(mm, va, access) is not Fault.OK:
             raise LinuxError(EFAULT, f"0x{va:x} is past the end of its file, or a guard page")
-        if entry & P:
-            mm.tlb()
+        va += 4096
+        if write and va < end:
+            va = fill_on(mm, vma, va, min(end, vma.end))
 
 

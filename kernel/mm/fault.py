@@ -12,6 +12,7 @@ from kernel.abi.limits import RLIMIT_STACK, TASK_SIZE
 from kernel.cpu import Access
 from kernel.events import PageFault
 from kernel.mm.codealias import hold_code, hold_writers
+from kernel.mm.frames import BUMP, FREE, LIMIT
 from kernel.mm.map import check_mlock_future, may_expand_vm
 from kernel.mm.mm import ANON as ANON_RSS
 from kernel.mm.mm import COW, FILE, MAJ_FLT, MIN_FLT, SHMEM, Mm
@@ -335,20 +336,47 @@ def populate_vma(mm: Mm, vma: Vma, start: int, end: int) -> Fault:
     if not vma.flags & ACCESS:
         return ACCERR
     access = WRITE_ACCESS if vma.flags & (WRITE | SHARED) == WRITE else READ_ACCESS
-    words, table = mm.words, mm.page_table
-    for va in range(start, end, 4096):
-        entry = table.entry(va)
-        if entry & P and (access is READ_ACCESS or entry & W):
-            touched = A if access is READ_ACCESS else A | D
-            if entry & touched != touched:
-                words[table.lookup(va)] = entry | touched
-            continue
-        fault = handle_mm_fault(mm, va, access)
+    va = start
+    while va < end:
+        fault = touch(mm, va, access)
         if fault is not OK:
             return fault
-        if entry & P:
-            mm.tlb()
+        va += 4096
+        if access is WRITE_ACCESS and va < end:
+            va = fill_on(mm, vma, va, end)
     return OK
+
+
+def touch(mm: Mm, va: int, access: Access) -> Fault:
+    """Have va's page present for this access, as the access would."""
+    entry = mm.page_table.entry(va)
+    if entry & P and (access is READ_ACCESS or entry & W):
+        touched = A if access is READ_ACCESS else A | D
+        if entry & touched != touched:
+            mm.words[mm.page_table.lookup(va)] = entry | touched
+        return OK
+    fault = handle_mm_fault(mm, va, access)
+    if fault is OK and entry & P:
+        mm.tlb()
+    return fault
+
+
+def fill_on(mm: Mm, vma: Vma, va: int, end: int) -> int:
+    """Where the page before `va` was written to just now, and [va, end) of the same VMA will be: do at once for pages
+    of its page table what `handle_mm_fault` would, one by one. How far that was possible."""
+    frames, index = mm.frames, mm.page_table.lookup(va)
+    if index < 0 or vma.mappable is not None or vma.flags & EXEC or frames.nodes > 1 or mm.probes.wants(PageFault):
+        return va
+    counters = frames.counters
+    room = counters[FREE] + counters[LIMIT] - counters[BUMP]  # no frame is taken away from anybody
+    last = index + min(512 - (va >> 12 & 511), end - va >> 12, room)
+    words, bits, alloc, k = mm.words, vma.write_bits, frames.alloc, index
+    while k < last and not words[k]:
+        words[k] = alloc() << 12 | bits
+        k += 1
+    mm.counters[ANON_RSS] += k - index
+    mm.counters[MIN_FLT] += k - index
+    return va + (k - index << 12)
 
 
 def emit(mm: Mm, va: int, access: Access, kind: str, pfn: int) -> None:

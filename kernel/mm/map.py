@@ -233,8 +233,15 @@ def free_tables(mm: Mm, start: int, end: int) -> None:
 def unmap_all(mm: Mm) -> None:
     """exit_mmap: everything goes, seals notwithstanding. The CPU is off these tables."""
     mm.exiting = True
-    for vma in list(mm.vmas):
-        _remove(mm, vma)
+    for vma in mm.vmas:
+        zap_range(mm, vma, vma.start, vma.end)
+        if vma.mappable is not None:
+            vma.mappable.removed(mm, vma)
+        if vma.flags & ACCOUNT:
+            mm.frames.commit.committed -= vma.end - vma.start >> 12
+    mm.vmas.clear()
+    mm.total_vm = mm.data_vm = mm.stack_vm = mm.exec_vm = mm.map_count = 0
+    mm.locked_vm = mm.lost_locks
 
 
 def noreserve(mm: Mm) -> int:

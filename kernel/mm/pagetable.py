@@ -6,7 +6,7 @@ that Python needs no walk and a range of terabytes costs only what is mapped in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from kernel.mm.frames import Frames
 from kernel.mm.pte import PFN, TABLE
@@ -87,10 +87,17 @@ class PageTable:
         self.words[table + (key & 511)] = pa | TABLE
         return pa >> 3
 
-    def leaves_in(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    def leaves_in(self, start: int, end: int) -> Iterable[tuple[int, int, int]]:
         """(va, i, j) for each PTE table that [start, end) meets, ascending: the entries of [va, va + (j-i) pages)."""
-        if start >= end:
-            return
+        if start >> 21 != end - 1 >> 21:
+            return self._leaves_in(start, end)
+        leaf = self.leaves.get(start >> 21)
+        if leaf is None or start >= end:
+            return ()
+        i = leaf + (start >> 12 & 511)
+        return ((start, i, i + (end - start >> 12)),)
+
+    def _leaves_in(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         leaves = self.leaves
         for key in self._keys(start, end):
             lo = max(start, key << 21)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from kernel.mm.pte import HERE, SPECIAL, SWAP
 
-FEW = 16  # PTEs that are looked at one by one sooner than as runs
+FEW = 64  # PTEs that are looked at one by one sooner than as runs
 FANOUT = 512
 ZEROS = memoryview(bytes(8 * FANOUT)).cast("Q")
 EACH = sum(1 << 64 * n for n in range(FANOUT))  # times x: a page table of x
@@ -16,16 +16,20 @@ def runs(words: memoryview, i: int, j: int) -> list[tuple[int, int, int]]:
     """(k, n, entry) of each run in PTEs [i, j) of one table, ascending: n of them from number k on, the first of which
     is `entry`. Empty ones are left out; markers, and entries of the zero page, make a run if they are equal."""
     first = words[i]
-    if words[i:j].tobytes() == _table(first)[: 8 * (j - i)]:
-        return [(i, j - i, first)] if first else []
+    if j - i == 1:
+        return [(i, 1, first)] if first else []
+    step = 4096 if _rises(first) else 0
+    n = j - i
+    if n > FEW and words[j - 1] == first + step * (n - 1) and words[i:j].tobytes() == _table(first)[: 8 * n]:
+        return [(i, n, first)] if first else []
     found: list[tuple[int, int, int]] = []
-    first = at = wanted = 0
+    first = at = wanted = step = 0
     for k, entry in enumerate(words[i:j].tolist(), i):
         if entry != wanted:
             if first:
                 found.append((at, k - at, first))
             first, at = entry, k
-            step = 4096 if _rises(entry) else 0
+            step = 4096 if entry & (HERE | SWAP) and not entry & SPECIAL else 0
         elif not entry:
             continue
         wanted = entry + step

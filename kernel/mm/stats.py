@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +11,7 @@ from kernel.mm.mm import ANON, FILE, HUGE, SHMEM, SWAP
 from kernel.mm.pte import ANON as PTE_ANON
 from kernel.mm.pte import HERE, PFN, SPECIAL, A, D
 from kernel.mm.pte import SWAP as PTE_SWAP
+from kernel.mm.runs import runs
 
 if TYPE_CHECKING:
     from kernel.mm.mm import Mm
@@ -92,31 +94,34 @@ class VmaStats:
     swap_shared: int  # of shared memory: counted in Swap, not in SwapPss
 
     def __init__(self) -> None:
-        self.rss = self.pss_bytes = self.pss_dirty_bytes = self.anonymous = self.lazyfree = self.referenced = 0
-        self.shared_clean = self.shared_dirty = self.private_clean = self.private_dirty = 0
-        self.hugetlb_private = self.hugetlb_shared = self.swap = self.swap_shared = 0
+        self.rss = self.pss_bytes = self.pss_dirty_bytes = self.anonymous = self.lazyfree = self.referenced = \
+            self.shared_clean = self.shared_dirty = self.private_clean = self.private_dirty = \
+            self.hugetlb_private = self.hugetlb_shared = self.swap = self.swap_shared = 0  # fmt: skip
 
 
 def vma_stats(mm: Mm, vma: Vma) -> VmaStats:
     """smaps_account over one VMA: what its PTEs say."""
     stats = VmaStats()
     refs = mm.frames.refs
-    if vma.flags & vm.HUGETLB:
-        return _hugetlb_stats(mm, vma, stats)
-    if vma.shmem and (swapped := getattr(vma.mappable, "swapped", None)) is not None:
-        stats.swap_shared = swapped(vma.pgoff, vma.pgoff + vma.pages)
-    cached = 0 if vma.mappable is None else 1  # the page cache's own reference
+    cached = 0
+    if vma.mappable is not None:
+        cached = 1  # the page cache's own reference
+        if vma.flags & vm.HUGETLB:
+            return _hugetlb_stats(mm, vma, stats)
+        if vma.shmem and (swapped := getattr(vma.mappable, "swapped", None)) is not None:
+            stats.swap_shared = swapped(vma.pgoff, vma.pgoff + vma.pages)
     for _, i, j in mm.page_table.leaves_in(vma.start, vma.end):
-        for entry in mm.words[i:j].tolist():
-            if not entry:
-                continue
+        for _, n, entry in runs(mm.words, i, j):
             if not entry & HERE:
-                stats.swap += bool(entry & PTE_SWAP)
-                continue
-            if entry & SPECIAL:
-                continue
-            owners = refs[(entry & PFN) >> 12] - (0 if entry & PTE_ANON else cached)
-            _count(stats, entry, max(owners, 1))
+                stats.swap += n if entry & PTE_SWAP else 0
+            elif not entry & SPECIAL:
+                pfn = (entry & PFN) >> 12
+                own = 0 if entry & PTE_ANON else cached
+                if n == 1:
+                    _count(stats, entry, 1, refs[pfn] - own)
+                else:
+                    for owners, pages in Counter(refs[pfn : pfn + n].tolist()).items():
+                        _count(stats, entry, pages, owners - own)
     return stats
 
 
@@ -141,28 +146,29 @@ def _hugetlb_stats(mm: Mm, vma: Vma, stats: VmaStats) -> VmaStats:
     return stats
 
 
-def _count(stats: VmaStats, entry: int, owners: int) -> None:
-    stats.rss += 1
-    share = 4096 // owners
+def _count(stats: VmaStats, entry: int, pages: int, owners: int) -> None:
+    """`pages` that as many PTEs like `entry` name, each with so many owners."""
+    stats.rss += pages
+    share = 4096 // owners * pages if owners > 1 else pages << 12
     stats.pss_bytes += share
     dirty = entry & D
     if owners > 1:
         if dirty:
-            stats.shared_dirty += 1
+            stats.shared_dirty += pages
         else:
-            stats.shared_clean += 1
+            stats.shared_clean += pages
     elif dirty:
-        stats.private_dirty += 1
+        stats.private_dirty += pages
     else:
-        stats.private_clean += 1
+        stats.private_clean += pages
     if dirty:
         stats.pss_dirty_bytes += share
     if entry & PTE_ANON:
-        stats.anonymous += 1
+        stats.anonymous += pages
         if not dirty:
-            stats.lazyfree += 1
+            stats.lazyfree += pages
     if entry & A:
-        stats.referenced += 1
+        stats.referenced += pages
 
 
 # show_smap_vma_flags, in the order of its table

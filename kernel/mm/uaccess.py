@@ -150,6 +150,15 @@ def copy_to_user_partial(mm: Mm, va: int, data: Bytes) -> int:
 
 def copy_to_user(mm: Mm, va: int, data: Bytes) -> None:
     """Write `data` at `va`. Raises LinuxError(EFAULT), after the bytes before the bad page were written."""
+    n = len(data)
+    if (va & 4095) + n <= 4096:
+        leaf = mm.page_table.leaves.get(va >> 21)
+        if leaf is not None and n:
+            entry = mm.words[leaf + (va >> 12 & 511)]
+            pa = (entry & PFN) + (va & 4095)
+            if entry & WRITE_READY == WRITE_READY and pa >> 12 not in mm.frames.code:
+                mm.ram.bytes[pa : pa + n] = data
+                return
     done = copy_to_user_partial(mm, va, data)
     if done < len(data):
         raise LinuxError(EFAULT, f"0x{va + done:x} is not writable")

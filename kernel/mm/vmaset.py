@@ -100,13 +100,18 @@ class VmaSet:
     def __init__(self) -> None:
         self.head = Vma(0, 0, 0)
         self.tail = Vma(TOP, TOP, 0)
+        self.windows = Windows()
+        self.clear()
+
+    def clear(self) -> None:
+        """Take all out."""
         self.head.next = self.tail
         self.tail.prev = self.head
         self.chunks = [Chunk([self.tail], [0])]
         self.firsts = [0]  # the first start of each chunk; the first chunk's counts as 0
         self.maxima = Maxima([0])
         self.recent = NONE
-        self.windows = Windows()
+        self.windows.clear()
 
     def __len__(self) -> int:
         return sum(len(chunk.vmas) for chunk in self.chunks) - 1

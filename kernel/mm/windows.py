@@ -58,6 +58,13 @@ class Windows:
         self.owners[n] = None
         self.table[HEAD - WIDTH + n * WIDTH + END] = 0
 
+    def clear(self) -> None:
+        """Show nothing."""
+        for n in range(1, self.table[USED] + 1):
+            vma = self.owners[n]
+            if vma is not None:
+                self.close(vma)
+
     def take_told(self) -> Vma | None:
         """The VMA that is owed an anon_vma; it is shown without TELL from now on."""
         n = self.table[TOLD]

@@ -61,15 +61,23 @@ class ProcRoot(Folder):
         self.put("mounts", Link(lambda: b"self/mounts"))
         self.put("self", Link(lambda: b"%d" % current().pid))
         self.put("thread-self", Link(lambda: b"%d/task/%d" % (current().pid, current().tid)))
+        self.known: dict[bytes, PidFolder] = {}  # by number: of tasks that somebody has looked at
 
     def names(self) -> list[bytes]:
         return [*self.entries, *(b"%d" % number for number in sorted(self.machine.processes))]
 
     def find(self, name: bytes) -> Node | None:
+        node = self.entries.get(name)
+        if node is not None:
+            return node
         task = _task_named(self.machine, name)
         if task is None:
-            return super().find(name)
-        return PidFolder(task, threads=True)
+            self.known.pop(name, None)
+            return None
+        folder = self.known.get(name)
+        if folder is None or folder.task is not task:
+            folder = self.known[name] = PidFolder(task, threads=True)
+        return folder
 
 
 def _task_named(machine: System, name: bytes) -> Task | None:
@@ -84,6 +92,7 @@ class PidFolder(Folder):
     def __init__(self, task: Task, *, threads: bool) -> None:
         super().__init__(owner=self._ids)
         self.task = task
+        self.made: dict[bytes, Node] = {}  # nodes without a state of their own
         self.folders: dict[bytes, Callable[[Task, Owner], Folder]] = {b"fd": FdFolder, b"fdinfo": FdInfoFolder}
         if threads:
             self.folders[b"task"] = TaskFolder
@@ -104,6 +113,14 @@ class PidFolder(Folder):
         return len(self.folders)
 
     def find(self, name: bytes) -> Node | None:
+        node = self.made.get(name)
+        if node is None:
+            node = self._make(name)
+            if node is not None:
+                self.made[name] = node
+        return node
+
+    def _make(self, name: bytes) -> Node | None:
         entry = PID.get(name.decode("latin-1"))
         if entry is not None:
             return _pid_text(self.task, entry, self._ids)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kernel.abi.errno import EACCES, EINVAL, LinuxError
 from kernel.fs.dentry import full_name
 from kernel.mm.stats import VmaStats, mm_stats, table_pages, vm_flags, vma_stats
-from kernel.mm.vma import EXEC, HUGETLB, LOCKED, READ, WRITE
+from kernel.mm.vma import EXEC, HUGETLB, LOCKED, MAYSHARE, READ, WRITE
 from kernel.procfs.registry import pid_file
 from kernel.procfs.setting import number
 from kernel.rlimit import INFINITY, NAMES
@@ -19,22 +19,23 @@ if TYPE_CHECKING:
     from kernel.mm.vma import Vma
     from kernel.task.task import Task
 
+_PERMS = ("---", "r--", "-w-", "rw-", "--x", "r-x", "-wx", "rwx")
 NAME_COLUMN = 73  # where a mapping's name begins
 
 
 def maps_line(mm: Mm, vma: Vma) -> bytes:
     """One line of maps (show_map_vma), its newline included."""
     flags, mappable = vma.flags, vma.mappable
-    perms = ("r" if flags & READ else "-") + ("w" if flags & WRITE else "-") + ("x" if flags & EXEC else "-")
-    major, minor, ino, offset = 0, 0, 0, 0
-    if mappable is not None:
+    perms = _PERMS[flags & (READ | WRITE | EXEC)] + ("s" if flags & MAYSHARE else "p")
+    if mappable is None:
+        line = f"{vma.start:08x}-{vma.end:08x} {perms} 00000000 00:00 0"
+    else:
         (major, minor, ino), offset = mappable.identity, vma.pgoff << 12
-    line = (
-        f"{vma.start:08x}-{vma.end:08x} {perms}{'s' if vma.shared else 'p'} {offset:08x} {major:02x}:{minor:02x} {ino} "
-    )
+        line = f"{vma.start:08x}-{vma.end:08x} {perms} {offset:08x} {major:02x}:{minor:02x} {ino}"
     name = mapping_name(mm, vma)
-    if name:
-        line = line.rstrip(" ").ljust(NAME_COLUMN - 1) + " " + name.replace("\n", "\\012")
+    if not name:
+        return line.encode() + b" \n"
+    line = line.ljust(NAME_COLUMN - 1) + " " + name.replace("\n", "\\012")
     return line.encode("utf-8", "surrogateescape") + b"\n"
 
 
@@ -76,7 +77,9 @@ def _lines(names: Iterable[str]) -> str:
 
 
 ROLLUP = ("Pss_Anon", "Pss_File", "Pss_Shmem")  # stand behind Pss_Dirty
-_SMAPS = _lines(("Size", "KernelPageSize", "MMUPageSize", *SMAPS)) + "THPeligible:           0\nVmFlags: %s\n"
+_SIZES, _TAIL = _lines(("Size", "KernelPageSize", "MMUPageSize")), "THPeligible:           0\nVmFlags: %s\n"
+_SMAPS = _SIZES + _lines(SMAPS) + _TAIL
+_UNTOUCHED = _SIZES + _lines(SMAPS) % ((0,) * len(SMAPS)) + _TAIL
 _ROLLUP = _lines((*SMAPS[:3], *ROLLUP, *SMAPS[3:]))
 
 
@@ -89,8 +92,10 @@ def smaps(task: Task) -> list[bytes]:
 def _smaps_of(mm: Mm, vma: Vma) -> str:
     stats = vma_stats(mm, vma)
     page_kb = 2048 if vma.flags & HUGETLB else 4
-    locked = stats.pss_bytes if vma.flags & LOCKED else 0
     size = vma.end - vma.start >> 10
+    if not (stats.rss or stats.swap or stats.swap_shared or stats.hugetlb_shared or stats.hugetlb_private):
+        return _UNTOUCHED % (size, page_kb, page_kb, vm_flags(vma))
+    locked = stats.pss_bytes if vma.flags & LOCKED else 0
     return _SMAPS % (size, page_kb, page_kb, *_smaps_fields(stats, locked), vm_flags(vma))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -102,6 +103,7 @@ def parse(read: Callable[[int, int], bytes], size: int) -> Elf:
     return _program(kind == ET_DYN, entry, phoff, read(phoff, phnum * PHDR.size), size)
 
 
+@lru_cache(64)
 def _program(pie: bool, entry: int, phoff: int, table: bytes, size: int) -> Elf:
     loads: list[Segment] = []
     exec_stack = False
