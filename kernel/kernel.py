@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from kernel.fs.vfs import Streams
     from kernel.mm.ram import Ram
 
-_SIGNAL_OF = {Fault.MAPERR: (SIGSEGV, 1), Fault.ACCERR: (SIGSEGV, 2), Fault.BUS: (SIGBUS, 2)}
-
 
 class Outcome(Enum):
     """How the run stands."""
@@ -181,8 +179,9 @@ class Kernel:
             nr, self._nr = self._nr, None
         elif kind is TrapKind.FAULT:
             if not task.signals_due or self._fault is not Fault.OK:
-                sig, code = _SIGNAL_OF[self._fault]
-                traps.page_fault(task, trap, sig, code)
+                fault = self._fault
+                sig = SIGBUS if fault is Fault.BUS else SIGSEGV
+                traps.page_fault(task, trap, sig, 1 if fault is Fault.MAPERR else 2)
             self._fault = Fault.OK
         elif kind is TrapKind.EXCEPTION:
             traps.exception(task, trap)

@@ -45,7 +45,7 @@ class ThreadState:
         try:
             _INTEGERS.pack_into(self._integer.values, 0, *words)
         except struct.error:
-            self._integer.values[:] = words
+            self._integer.values[:] = list(words)
         self._integer.write()
 
     def set_resume_flag(self) -> None:

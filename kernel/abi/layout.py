@@ -77,20 +77,15 @@ class Layout:
     _codec: ClassVar[_struct.Struct] = _struct.Struct("<")
     _flat: ClassVar[bool] = True
     _members: ClassVar[Any] = None  # gives all values in the order of the codec, where an attrgetter can
-    _puts: ClassVar[tuple[Any, ...]] = ()  # set a field past the guard, in the order of FIELDS
     _zero: ClassVar[tuple[Any, ...]] = ()
     __slots__ = ()
 
     if not TYPE_CHECKING:
 
         def __init__(self, *values, **named):
-            if len(values) < len(self.FIELDS):
-                given = len(values)
-                values += tuple(named.pop(f, z) for f, z in zip(self.FIELDS[given:], self._zero[given:], strict=True))
-            if named or len(values) > len(self.FIELDS):
-                raise TypeError(f"{type(self).__name__} takes the fields {', '.join(self.FIELDS)}")
-            for put, value in zip(self._puts, values, strict=True):
-                put(self, value)
+            made = type(self)
+            made.__init__ = _initialiser(made)  # compiled at the first use
+            made.__init__(self, *values, **named)
 
         def __setattr__(self, field, value):
             raise AttributeError(f"{type(self).__name__} is frozen")
@@ -203,6 +198,17 @@ def _nought(kind: Any) -> Any:
     return b"" if isinstance(kind, Chars) else 0
 
 
+def _initialiser(made: Any) -> Any:
+    """__init__ by position or name; a field that is left out is zero. It sets the slots themselves, past the guard."""
+    fields = made.FIELDS
+    names = {f"zero_{field}": zero for field, zero in zip(fields, made._zero, strict=True)}
+    names |= {f"set_{field}": getattr(made, field).__set__ for field in fields}
+    head = ", ".join(f"{field}=zero_{field}" for field in fields)
+    body = "".join(f"\n    set_{field}(self, {field})" for field in fields) or " pass"
+    exec(f"def __init__(self, {head}):{body}", names)
+    return names["__init__"]
+
+
 C = TypeVar("C", bound=type)
 
 
@@ -226,6 +232,4 @@ def struct(cls: C) -> C:
         "_members": attrgetter(*names) if len(names) > 1 and not _has_array(kinds) else None,
         "_zero": tuple(vars(cls).get(field, _nought(kind)) for field, kind in zip(fields, kinds, strict=True)),
     }
-    made = type(cls.__name__, cls.__bases__, body)
-    made._puts = tuple(vars(made)[field].__set__ for field in fields)  # type: ignore[attr-defined]
-    return made  # type: ignore[return-value]
+    return type(cls.__name__, cls.__bases__, body)  # type: ignore[return-value]

@@ -88,7 +88,7 @@ def handle_mm_fault(mm: Mm, va: int, access: Access) -> Fault:
         if not vma.window:
             vmas.windows.open(vma)
         kind = "zero"
-    if mm.probes.wants(PageFault):
+    if PageFault in mm.probes.listeners:
         emit(mm, va, access, kind, pfn)
     return OK
 
@@ -133,7 +133,7 @@ def _swap_in(mm: Mm, vma: Vma, va: int, access: Access, index: int, entry: int) 
     counters[MAJ_FLT] += 1
     if vma.flags & EXEC:
         frames.code.add(pfn)
-    if mm.probes.wants(PageFault):
+    if PageFault in mm.probes.listeners:
         emit(mm, va, access, "swap", pfn)
     return OK
 
@@ -185,7 +185,7 @@ def _write_protected(mm: Mm, vma: Vma, va: int, index: int, entry: int) -> Fault
             frames.code.add(pfn)
             frames.invalidate((old,))  # nothing jumps on into the old page
     counters[MIN_FLT] += 1
-    if mm.probes.wants(PageFault):
+    if PageFault in mm.probes.listeners:
         emit(mm, va, access=WRITE_ACCESS, kind=kind, pfn=pfn)
     return OK
 
@@ -203,7 +203,7 @@ def _file(mm: Mm, vma: Vma, va: int, access: Access, index: int) -> Fault:
     private = not vma.flags & SHARED
     if not write and _fault_around(mm, vma, va, index):
         counters[MIN_FLT] += 1
-        if mm.probes.wants(PageFault):
+        if PageFault in mm.probes.listeners:
             emit(mm, va, access, "file", (mm.words[index] & PFN) >> 12)
         return OK
     if write and private and not vma.anon_vma:
@@ -230,7 +230,7 @@ def _file(mm: Mm, vma: Vma, va: int, access: Access, index: int) -> Fault:
     elif write and pfn in frames.code:
         hold_code(mm, vma, va, pfn)
     counters[MAJ_FLT if major else MIN_FLT] += 1
-    if mm.probes.wants(PageFault):
+    if PageFault in mm.probes.listeners:
         emit(mm, va, access, kind, pfn)
     return OK
 
@@ -365,7 +365,9 @@ def fill_on(mm: Mm, vma: Vma, va: int, end: int) -> int:
     """Where the page before `va` was written to just now, and [va, end) of the same VMA will be: do at once for pages
     of its page table what `handle_mm_fault` would, one by one. How far that was possible."""
     frames, index = mm.frames, mm.page_table.lookup(va)
-    if index < 0 or vma.mappable is not None or vma.flags & EXEC or frames.nodes > 1 or mm.probes.wants(PageFault):
+    if index < 0 or vma.mappable is not None or vma.flags & EXEC:
+        return va
+    if frames.nodes > 1 or PageFault in mm.probes.listeners:
         return va
     counters = frames.counters
     room = counters[FREE] + counters[LIMIT] - counters[BUMP]  # no frame is taken away from anybody

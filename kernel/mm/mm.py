@@ -170,17 +170,9 @@ class Mm:
 
     # The only ways to guest memory: see uaccess.py
 
-    def copy_from_user(self, va: int, n: int) -> bytes:
-        """`n` bytes at `va`. Raises LinuxError(EFAULT)."""
-        return uaccess.copy_from_user(self, va, n)
-
-    def copy_to_user(self, va: int, data: bytes | bytearray | memoryview) -> None:
-        """Raises LinuxError(EFAULT), after the bytes before the bad page were written."""
-        uaccess.copy_to_user(self, va, data)
-
-    def strncpy_from_user(self, va: int, limit: int) -> bytes:
-        """The C string at `va` without its terminator. Raises LinuxError: EFAULT, or ENAMETOOLONG from `limit` on."""
-        return uaccess.strncpy_from_user(self, va, limit)
+    copy_from_user = uaccess.copy_from_user
+    copy_to_user = uaccess.copy_to_user
+    strncpy_from_user = uaccess.strncpy_from_user
 
     def peek(self, va: int, n: int) -> bytes:
         """`n` bytes at `va` for a tracer: nothing is faulted in. Raises LinuxError(EFAULT)."""

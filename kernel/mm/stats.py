@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.mm import vma as vm
+from kernel.mm.frames import ONE_OWNER
 from kernel.mm.mm import ANON, FILE, HUGE, SHMEM, SWAP
 from kernel.mm.pte import ANON as PTE_ANON
 from kernel.mm.pte import HERE, PFN, SPECIAL, A, D
@@ -110,18 +111,21 @@ def vma_stats(mm: Mm, vma: Vma) -> VmaStats:
             return _hugetlb_stats(mm, vma, stats)
         if vma.shmem and (swapped := getattr(vma.mappable, "swapped", None)) is not None:
             stats.swap_shared = swapped(vma.pgoff, vma.pgoff + vma.pages)
+    kinds: Counter[tuple[int, int]] = Counter()  # how many pages, by (entry without its frame, owners)
     for _, i, j in mm.page_table.leaves_in(vma.start, vma.end):
         for _, n, entry in runs(mm.words, i, j):
             if not entry & HERE:
                 stats.swap += n if entry & PTE_SWAP else 0
             elif not entry & SPECIAL:
                 pfn = (entry & PFN) >> 12
-                own = 0 if entry & PTE_ANON else cached
-                if n == 1:
-                    _count(stats, entry, 1, refs[pfn] - own)
+                owners = refs[pfn]
+                if n == 1 or refs[pfn : pfn + n] == ONE_OWNER[:n]:
+                    kinds[entry & ~PFN, owners] += n
                 else:
-                    for owners, pages in Counter(refs[pfn : pfn + n].tolist()).items():
-                        _count(stats, entry, pages, owners - own)
+                    for each in refs[pfn : pfn + n].tolist():
+                        kinds[entry & ~PFN, each] += 1
+    for (entry, owners), n in kinds.items():
+        _count(stats, entry, n, owners - (0 if entry & PTE_ANON else cached))
     return stats
 
 
@@ -183,11 +187,7 @@ MNEMONICS = (
 )  # fmt: skip
 
 
-def vm_flags(vma: Vma) -> str:
-    """The VmFlags line of smaps, each word followed by a space."""
-    return _words(vma.flags)
-
-
 @cache
-def _words(flags: int) -> str:
+def vm_flags(flags: int) -> str:
+    """The VmFlags line of smaps, each word followed by a space."""
     return "".join(f"{word} " for bit, word in MNEMONICS if flags & bit)

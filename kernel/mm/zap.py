@@ -43,12 +43,12 @@ def zap_range(mm: Mm, vma: Vma, start: int, end: int, *, guards: bool = True) ->
 
 
 def _zap_few(mm: Mm, vma: Vma, i: int, j: int, guards: bool) -> int:
-    """Zap PTEs [i, j) (indices into RAM's words) one by one."""
+    """Zap PTEs [i, j) (indices into RAM's words) one by one, the last first: their frames are taken again in order."""
     words = mm.words
     frames = mm.frames
     refs = frames.refs
     anon = other = zero = 0
-    for k in range(i, j):
+    for k in range(j - 1, i - 1, -1):
         entry = words[k]
         if not entry:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from kernel.abi.errno import EACCES, EINVAL, LinuxError
@@ -77,26 +78,27 @@ def _lines(names: Iterable[str]) -> str:
 
 
 ROLLUP = ("Pss_Anon", "Pss_File", "Pss_Shmem")  # stand behind Pss_Dirty
-_SIZES, _TAIL = _lines(("Size", "KernelPageSize", "MMUPageSize")), "THPeligible:           0\nVmFlags: %s\n"
-_SMAPS = _SIZES + _lines(SMAPS) + _TAIL
-_UNTOUCHED = _SIZES + _lines(SMAPS) % ((0,) * len(SMAPS)) + _TAIL
+_SMAPS = _lines(("Size", "KernelPageSize", "MMUPageSize", *SMAPS)) + "THPeligible:           0\nVmFlags: %s\n"
 _ROLLUP = _lines((*SMAPS[:3], *ROLLUP, *SMAPS[3:]))
 
 
 @pid_file("smaps")
 def smaps(task: Task) -> list[bytes]:
     mm = task.mm
-    return [maps_line(mm, vma) + _smaps_of(mm, vma).encode() for vma in mm.vmas]
+    return [maps_line(mm, vma) + _smaps_of(mm, vma) for vma in mm.vmas]
 
 
-def _smaps_of(mm: Mm, vma: Vma) -> str:
+def _smaps_of(mm: Mm, vma: Vma) -> bytes:
     stats = vma_stats(mm, vma)
-    page_kb = 2048 if vma.flags & HUGETLB else 4
-    size = vma.end - vma.start >> 10
-    if not (stats.rss or stats.swap or stats.swap_shared or stats.hugetlb_shared or stats.hugetlb_private):
-        return _UNTOUCHED % (size, page_kb, page_kb, vm_flags(vma))
     locked = stats.pss_bytes if vma.flags & LOCKED else 0
-    return _SMAPS % (size, page_kb, page_kb, *_smaps_fields(stats, locked), vm_flags(vma))
+    return _smaps_text(vma.end - vma.start >> 10, vma.flags, _smaps_fields(stats, locked))
+
+
+@lru_cache(512)
+def _smaps_text(size: int, flags: int, fields: tuple[int, ...]) -> bytes:
+    """Many mappings are alike, and each is when it is looked at again."""
+    page_kb = 2048 if flags & HUGETLB else 4
+    return (_SMAPS % (size, page_kb, page_kb, *fields, vm_flags(flags))).encode()
 
 
 @pid_file("smaps_rollup")

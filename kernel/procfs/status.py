@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 TICK_NS = 1_000_000_000 // CLK_TCK
 ALL_CAPS = (1 << 41) - 1  # CAP_LAST_CAP is 40
 PF_RANDOMIZE = 0x400000
+_VM = "".join(f"{name}:\t%8d kB\n" for name in (
+    "VmPeak", "VmSize", "VmLck", "VmPin", "VmHWM", "VmRSS", "RssAnon", "RssFile", "RssShmem", "VmData", "VmStk",
+    "VmExe", "VmLib", "VmPTE", "VmSwap", "HugetlbPages",
+))  # fmt: skip
+_SETS = "".join(f"{name}:\t%016x\n" for name in ("SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt"))
+_CAPS = "".join(f"{name}:\t%016x\n" for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"))
 
 
 def _handled(task: Task) -> tuple[int, int]:
@@ -37,15 +43,11 @@ def _fd_size(task: Task) -> int:
 
 def _vm_lines(task: Task) -> str:
     stats = mm_stats(task.mm)
-    pages = {
-        "VmPeak": stats.peak, "VmSize": stats.size, "VmLck": stats.locked, "VmPin": 0, "VmHWM": stats.hwm,
-        "VmRSS": stats.rss, "RssAnon": stats.rss_anon, "RssFile": stats.rss_file, "RssShmem": stats.rss_shmem,
-        "VmData": stats.data, "VmStk": stats.stack,
-    }  # fmt: skip
-    kb = {name: value * 4 for name, value in pages.items()}
-    kb |= {"VmExe": stats.exe_bytes >> 10, "VmLib": stats.lib_bytes >> 10, "VmPTE": stats.table_bytes >> 10,
-           "VmSwap": stats.swap * 4, "HugetlbPages": task.mm.counters[HUGE] * 4}  # fmt: skip
-    return "".join(f"{name}:\t{value:8d} kB\n" for name, value in kb.items())
+    return _VM % (
+        stats.peak * 4, stats.size * 4, stats.locked * 4, 0, stats.hwm * 4, stats.rss * 4, stats.rss_anon * 4,
+        stats.rss_file * 4, stats.rss_shmem * 4, stats.data * 4, stats.stack * 4, stats.exe_bytes >> 10,
+        stats.lib_bytes >> 10, stats.table_bytes >> 10, stats.swap * 4, task.mm.counters[HUGE] * 4,
+    )  # fmt: skip
 
 
 def _id_lines(task: Task) -> str:
@@ -62,23 +64,20 @@ def _signal_lines(task: Task) -> str:
     ignored, caught = _handled(task)
     process = task.process
     queued = len(process.pending.queue) + sum(len(each.pending.queue) for each in process.tasks)
-    sets = {"SigPnd": task.pending.bits, "ShdPnd": process.pending.bits, "SigBlk": task.blocked, "SigIgn": ignored,
-            "SigCgt": caught}  # fmt: skip
-    lines = f"SigQ:\t{queued}/{task.rlimits.soft('SIGPENDING')}\n"
-    return lines + "".join(f"{name}:\t{bits:016x}\n" for name, bits in sets.items())
+    sets = task.pending.bits, process.pending.bits, task.blocked, ignored, caught
+    return f"SigQ:\t{queued}/{task.rlimits.soft('SIGPENDING')}\n" + _SETS % sets
 
 
 def _cap_lines(task: Task) -> str:
     held = ALL_CAPS if task.cred.privileged else 0
-    sets = {"CapInh": 0, "CapPrm": held, "CapEff": held, "CapBnd": ALL_CAPS, "CapAmb": 0}
-    return "".join(f"{name}:\t{bits:016x}\n" for name, bits in sets.items())
+    return _CAPS % (0, held, held, ALL_CAPS, 0)
 
 
 @pid_file("status")
 def status(task: Task) -> str:
     process, config = task.process, task.system.config
     cpus, nodes = (1 << config.cpus) - 1, (1 << config.nodes) - 1
-    masks = ",".join(["00000000"] * 31 + [f"{nodes:08x}"])
+    masks = "00000000," * 31 + f"{nodes:08x}"
     return (
         f"Name:\t{task.comm}\nUmask:\t{task.fs.umask:04o}\nState:\tR (running)\nTgid:\t{process.pid}\nNgid:\t0\n"
         f"Pid:\t{task.tid}\nPPid:\t{process.ppid}\nTracerPid:\t0\n{_id_lines(task)}{_vm_lines(task)}"

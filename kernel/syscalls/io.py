@@ -38,7 +38,8 @@ RWF_HIPRI, RWF_DSYNC, RWF_SYNC, RWF_NOWAIT, RWF_APPEND, RWF_NOAPPEND, RWF_ATOMIC
 def _read(task: Task, file: File, segments: list[Segment]) -> Outcome:
     if file.seekable:
         check_position(file.pos, segments)
-    return blocking(file, lambda: read_to(task, file, segments, None), READY)
+    done = read_to(task, file, segments, None)
+    return done if done is not None else blocking(file, lambda: read_to(task, file, segments, None), READY)
 
 
 def _write(task: Task, file: File, segments: list[Segment]) -> Outcome:

@@ -50,7 +50,8 @@ def import_iovec(task: Task, va: int, count: int) -> list[Segment]:
 
 def check_position(pos: int, segments: list[Segment]) -> None:
     """rw_verify_area(): the position and its end are offsets."""
-    if pos < 0 or pos + sum(length for _, length in segments) >= 1 << 63:
+    total = segments[0][1] if len(segments) == 1 else sum(length for _, length in segments)
+    if pos < 0 or pos + total >= 1 << 63:
         raise LinuxError(EINVAL, "the position, or the end of the transfer, is past the largest offset")
 
 

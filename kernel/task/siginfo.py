@@ -9,6 +9,7 @@ from kernel.abi.siginfo import siginfo_text
 from kernel.abi.signal import Si
 
 SIGINFO_SIZE = 128
+_FAULT = struct.Struct("<iiiiQ104x")
 
 
 class SigInfo(NamedTuple):
@@ -41,7 +42,7 @@ def sent(sig: int, code: int, pid: int, uid: int) -> SigInfo:
 
 def fault(sig: int, code: int, addr: int) -> SigInfo:
     """By an instruction; `addr` as Linux gives it (the data address, or the instruction's own)."""
-    return SigInfo(sig, code, struct.pack("<iiiiQ", sig, 0, code, 0, addr).ljust(SIGINFO_SIZE, b"\0"))
+    return SigInfo(sig, code, _FAULT.pack(sig, 0, code, 0, addr))
 
 
 def kernel(sig: int) -> SigInfo:

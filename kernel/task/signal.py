@@ -47,6 +47,7 @@ def sigset(signals: Iterable[int]) -> int:
 
 
 UNBLOCKABLE = sigset((SIGKILL, SIGSTOP))
+BLOCKABLE = ALL & ~UNBLOCKABLE
 SYNCHRONOUS = sigset((SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE, SIGSYS))  # delivered before all others
 IGNORED_BY_DEFAULT = sigset((SIGCONT, SIGCHLD, SIGWINCH, SIGURG))
 STOPS = sigset((SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU))
@@ -116,7 +117,7 @@ def recalc(task: Task) -> None:
 
 def set_blocked(task: Task, mask: int) -> None:
     """Replace the task's mask; SIGKILL and SIGSTOP cannot be blocked."""
-    task.blocked = mask & ALL & ~UNBLOCKABLE
+    task.blocked = mask & BLOCKABLE
     recalc(task)
 
 
@@ -132,7 +133,9 @@ def ignores(process: Process, sig: int) -> bool:
 
 def set_action(process: Process, sig: int, action: SigAction) -> None:
     """sigaction(2). POSIX 3.3.1.3: setting an action that ignores discards what is pending, blocked or not."""
-    process.actions[sig] = action._replace(mask=action.mask & ALL & ~UNBLOCKABLE)
+    if action.mask & ~BLOCKABLE:
+        action = action._replace(mask=action.mask & BLOCKABLE)
+    process.actions[sig] = action
     if ignores(process, sig):
         bit = 1 << sig - 1
         for queue in (process.pending, *(task.pending for task in process.tasks)):

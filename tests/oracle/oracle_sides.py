@@ -52,7 +52,7 @@ def lacking() -> str:
 
 def batch(scripts: Sequence[Script]) -> bytes:
     """What the player reads from its standard input."""
-    texts = ["".join(f"{line}\n" for line in script) for script in scripts]
+    texts = ["\n".join([*script, ""]) for script in scripts]
     return "".join(f"{len(text):08x}\n{text}" for text in texts).encode()
 
 
