@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -111,7 +110,7 @@ def vma_stats(mm: Mm, vma: Vma) -> VmaStats:
             return _hugetlb_stats(mm, vma, stats)
         if vma.shmem and (swapped := getattr(vma.mappable, "swapped", None)) is not None:
             stats.swap_shared = swapped(vma.pgoff, vma.pgoff + vma.pages)
-    kinds: Counter[tuple[int, int]] = Counter()  # how many pages, by (entry without its frame, owners)
+    kinds: dict[tuple[int, int], int] = {}  # how many pages, by (entry without its frame, owners)
     for _, i, j in mm.page_table.leaves_in(vma.start, vma.end):
         for _, n, entry in runs(mm.words, i, j):
             if not entry & HERE:
@@ -120,10 +119,12 @@ def vma_stats(mm: Mm, vma: Vma) -> VmaStats:
                 pfn = (entry & PFN) >> 12
                 owners = refs[pfn]
                 if n == 1 or refs[pfn : pfn + n] == ONE_OWNER[:n]:
-                    kinds[entry & ~PFN, owners] += n
+                    key = entry & ~PFN, owners
+                    kinds[key] = kinds.get(key, 0) + n
                 else:
                     for each in refs[pfn : pfn + n].tolist():
-                        kinds[entry & ~PFN, each] += 1
+                        key = entry & ~PFN, each
+                        kinds[key] = kinds.get(key, 0) + 1
     for (entry, owners), n in kinds.items():
         _count(stats, entry, n, owners - (0 if entry & PTE_ANON else cached))
     return stats
