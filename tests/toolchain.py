@@ -92,7 +92,7 @@ KINDS = {
         Kind(
             "jemalloc",
             ("gcc",),
-            None,
+            ("g++",),
             (*GCC, (_JEMALLOC, "libjemalloc-dev"), ("g++", "g++")),
             (*_MALLOC, "-DALLOCATOR_jemalloc"),
             (_JEMALLOC, "-lm", "-lstdc++", "-ldl", "-lpthread"),
@@ -100,7 +100,7 @@ KINDS = {
         Kind(
             "tcmalloc",
             ("gcc",),
-            None,
+            ("g++",),
             (*GCC, (_TCMALLOC, "libgoogle-perftools-dev"), ("g++", "g++")),
             _MALLOC,
             _WHOLE_TCMALLOC,
@@ -108,7 +108,7 @@ KINDS = {
         Kind(
             "mimalloc",
             ("gcc",),
-            None,
+            ("g++",),
             (*GCC, (_MIMALLOC, "mimalloc (its source: make packages)")),
             (*_MALLOC, "-DALLOCATOR_mimalloc", "-w", *_MIMALLOC_FLAGS, "build/mimalloc/src/static.c"),
             ("-lpthread",),

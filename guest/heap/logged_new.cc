@@ -1,4 +1,5 @@
 /* As logged.c, for C++: says each new and delete of its own by a raw write. */
+// KINDS: musl glibc jemalloc tcmalloc mimalloc
 // NOT COMPARED: prints addresses of its heap
 // NOT ON A HOST: prints addresses of its heap, which another break moves
 #include <cstdint>

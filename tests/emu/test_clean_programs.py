@@ -33,7 +33,7 @@ def test_nothing_is_reported_of_a_clean_program(program: str, kind: str) -> None
     assert (heap.strict.violations, heap.strict.errno_checked) == ((), True)
 
 
-@pytest.mark.parametrize("kind", ["musl", "glibc"])
+@pytest.mark.parametrize("kind", ["musl", "glibc", "jemalloc", "tcmalloc", "mimalloc"])
 @pytest.mark.parametrize("program", CXX)
 def test_nor_of_one_in_cxx(program: str, kind: str) -> None:
     run = emu.run(elf(program, kind), heap=HeapOptions(strict=True), max_instructions=200_000_000, timeout=120.0)

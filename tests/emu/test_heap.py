@@ -79,6 +79,13 @@ def test_each_call_is_the_one_that_the_guest_says(kind: str) -> None:
     assert not heap.lost
 
 
+def of_any_alias(rows: list[tuple[str, int, int, int, int]]) -> list[tuple[object, ...]]:
+    """Where functions share an address (new[] is new, delete is free), which one was meant cannot be told, nor what only
+    some of them are given."""
+    releases = ("free", "delete", "delete[]")
+    return [("release", *row[3:]) if row[0] in releases else (row[0].strip("[]"), *row[1:]) for row in rows]
+
+
 @pytest.mark.parametrize("kind", ["jemalloc", "tcmalloc", "mimalloc"])
 def test_each_call_of_an_allocators_own_functions_is_too(kind: str) -> None:
     """mallocx and its kin, mi_, tc_."""
@@ -86,26 +93,24 @@ def test_each_call_of_an_allocators_own_functions_is_too(kind: str) -> None:
     run, events, heap = traced(path, strict=True)
     truth = said(run.stdout)
     assert len(truth) > 100
-    releases = ("free", "delete", "delete[]")  # their aliases differ in what they are told; tc_newarray is tc_new
-
-    def told(rows: list[tuple[str, int, int, int, int]]) -> list[tuple[object, ...]]:
-        return [("release", *row[3:]) if row[0] in releases else (row[0].strip("[]"), *row[1:]) for row in rows]
-
-    assert told(from_work(events, heap, path, heap.bias)) == told(truth)
+    assert of_any_alias(from_work(events, heap, path, heap.bias)) == of_any_alias(truth)
     assert not heap.misuse_count
     assert not heap.lost
     assert heap.strict is not None
     assert heap.strict.violations == ()
 
 
-@pytest.mark.parametrize("kind", ["musl", "glibc"])
+@pytest.mark.parametrize("kind", ["musl", "glibc", "jemalloc", "tcmalloc", "mimalloc"])
 def test_each_new_and_delete_is_the_one_that_the_guest_says(kind: str) -> None:
     path = elf("heap/logged_new", kind)
     run, events, heap = traced(path)
     truth = said(run.stdout)
     assert len(truth) > 100
-    assert from_work(events, heap, path, heap.bias) == truth
-    assert b"x " in run.stdout
+    found = from_work(events, heap, path, heap.bias)
+    assert of_any_alias(found) == of_any_alias(truth)
+    if kind not in ("tcmalloc", "mimalloc"):
+        assert found == truth
+    assert run.stdout.count(b"x ") == 2
     assert not heap.misuse_count
 
 
@@ -172,6 +177,7 @@ def test_leaks_misuse_and_costs_read_as_text() -> None:
         ("heap/churn", "tcmalloc", ("500",)),
         ("heap/exceptions", "musl", ()),
         ("heap/exceptions", "glibc", ()),
+        ("heap/exceptions", "mimalloc", ()),
         ("heap/logged", "glibc", ("100",)),
     ],
 )
