@@ -105,7 +105,7 @@ TOTALS = struct.Struct(f"<8Q4q{2 + 4 + 16 + CLASSES + 2 * CLASSES * SMALL_COST}Q
 
 # What is told of an instruction that touches memory it has no business with
 ALLOCATOR, SCANS, READS, WIDE = 2, 4, 8, 16  # memcheck.h
-BOTH, UNSEEN, UNNAMED = 32, 64, 128  # the native hooks do not see its accesses; nobody knows what function it is in
+BOTH, APART, UNNAMED = 32, 64, 128  # not by loads and stores of the usual sizes; nobody knows what function it is in
 TELLS = 50  # accesses of one instruction that a listener is told of
 
 
@@ -122,7 +122,8 @@ class MemoryPlan(NamedTuple):
     cr3: int  # of the address space that is checked
     zero_pfn: int  # of the shared zero page
     barred: tuple[tuple[int, int], ...]  # ranges that no allocator owns: what lies beside a block there may be used
-    slacks: tuple[tuple[int, int], ...]  # by function: bytes after its blocks (0: to a multiple of 8), and before
+    # By function: bytes after its blocks (0: to a multiple of 8), and before, that are nobody's; are its blocks blank?
+    slacks: tuple[tuple[int, int, bool], ...]
 
 
 class MemoryHooks(Protocol):
@@ -136,6 +137,12 @@ class MemoryHooks(Protocol):
 
     def first_bad(self, va: int, size: int) -> int:
         """The first byte of [va, va + size) that nobody has business with, counted from `va`; -1: none."""
+
+    def first_blank(self, va: int, size: int) -> int:
+        """So the first one of a live block that nobody has written to."""
+
+    def wrote(self, va: int, size: int) -> None:
+        """The kernel has written there."""
 
     def around(self, va: int, reach: int) -> tuple[int, int]:
         """Where the nearest block at or below `va` begins or began, and the next above, if within `reach`; else 0."""

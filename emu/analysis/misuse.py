@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from emu.trace.heap import Caught
     from emu.trace.memcheck import BadAccess
 
-ACCESSES = ("use-after-free", "overflow", "underflow")  # told if accesses are checked
+ACCESSES = ("use-after-free", "overflow", "underflow", "uninitialised")  # told if accesses are checked
 KINDS = ("double-free", "realloc-of-freed", "invalid-free", "mismatched-free", "wrong-size", *ACCESSES)
 
 

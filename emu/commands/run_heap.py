@@ -21,8 +21,9 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
     add(
         "--memcheck",
         action="store_true",
-        help="check each load and store too: use after free, overflow and underflow of blocks, not reads of bytes that "
-        "were never written; implies --heap",
+        help="check each load and store too, and what syscalls read and write: use after free, overflow and underflow "
+        "of blocks; and syscalls that read bytes of a block which nobody has written (copies of them count as "
+        "written); implies --heap",
     )
     add("--stack", metavar="N", type=int, help="tell places by N frames of the call stack, at most 64 (with --heap)")
     add(

@@ -24,7 +24,7 @@ def lacking(emulator: Emulator) -> str:
     """What this host or libunicorn lacks for them; "" for nothing."""
     if not sys.platform.startswith("linux"):
         return "translated code can be changed on Linux alone"
-    absent = [name for name in (*memory.NEEDED, memory.RESTORE) if not _address(emulator, name)]
+    absent = [name for name in (*memory.NEEDED, *memory.APARTS, memory.RESTORE) if not _address(emulator, name)]
     if absent:
         return f"libunicorn does not export {absent[0]}"
     return "" if _cpu(emulator) else "libunicorn keeps its CPU elsewhere"
@@ -60,17 +60,21 @@ class NativeMemory:
         state.restore = _address(emulator, memory.RESTORE)
         for index, name in enumerate(memory.HELPERS):
             state.helpers[index] = _address(emulator, name) or None
+        aparts = [_address(emulator, name) for name in memory.APARTS]
+        state.aparts[:] = [address or None for address in aparts]
+        state.apart_low, state.apart_high = min(aparts), max(aparts)
         self._callbacks = memory.OnPc(self._on_pc), memory.OnAccess(self._on_access)
         state.on_pc, state.on_access = self._callbacks
         for start, end in plan.barred:
             self._lib.mc_bar(start, end)
-        for after, before in plan.slacks:
-            self._lib.mc_slack(after, before)
+        for slack in plan.slacks:
+            self._lib.mc_slack(*slack)
         never = u.MemCallback(lambda *_: None)
         emulator.hook(u.HOOK_MEM_READ | u.HOOK_MEM_WRITE, never, first=NOWHERE, last=NOWHERE)
         emulator.lib.uc_ctl(emulator.uc, u.CTL_TB_FLUSH)
         self._lib.hs_dropped()
-        self._lib.mc_start()
+        if not self._lib.mc_start():
+            raise RuntimeError("the host lets no code be made")
 
     def more(self, pc: int) -> int:
         return int(self._lib.mc_more(pc))
@@ -80,6 +84,12 @@ class NativeMemory:
 
     def first_bad(self, va: int, size: int) -> int:
         return int(self._lib.mc_first_bad(va, size))
+
+    def first_blank(self, va: int, size: int) -> int:
+        return int(self._lib.mc_first_blank(va, size))
+
+    def wrote(self, va: int, size: int) -> None:
+        self._lib.mc_wrote(va, size)
 
     def around(self, va: int, reach: int) -> tuple[int, int]:
         below, above = c_uint64(), c_uint64()

@@ -215,6 +215,8 @@ class PythonCalls:
         if function.verb == RESIZE and event.pointer and not event.flags & INNER and gone:
             block = self._table.get(event.pointer)
             if block is not None and not block.freed_at:
+                if self.shadow is not None and event.result:
+                    self.shadow.keep(event.pointer, block.event.size)
                 self._release(block, event)
         if event.kept is not None and self._strict is not None and function.verb != RELEASE:
             self._strict.returned(event, event.kept, told)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from emu.calls import TELLS, UNSEEN, MemoryListener, MemoryPlan
+from emu.calls import APART, TELLS, MemoryListener, MemoryPlan
 from emu.cpu import decode, operands, vmcb, walk
 from emu.cpu import libunicorn as u
 from emu.cpu.callhooks import guarded
@@ -37,9 +37,9 @@ class PythonMemory:
         self._blocks, self._calls, self._listener, self._plan = blocks, calls, listener, plan
         self._words, self._ram = emulator.ram.words, emulator.ram.bytes
         self._registers = Batch(emulator.lib, emulator.uc, INTEGER)
-        self._shadow = calls.shadow = Shadow(plan.barred, plan.slacks)
-        self.forget, self.around = self._shadow.forget, self._shadow.around
-        self.first_bad = self._shadow.first_bad
+        self._shadow = calls.shadow = shadow = Shadow(plan.barred, plan.slacks)
+        self.forget, self.around, self.wrote = shadow.forget, shadow.around, shadow.wrote
+        self.first_bad, self.first_blank = shadow.first_bad, shadow.first_blank
         self._vpns: dict[int, int] = {}  # by frame
         self._traits: dict[int, int] = {}
         self._told: dict[int, int] = {}
@@ -79,18 +79,34 @@ class PythonMemory:
             first = at & ~(size - 1)
             self._halves = [(first, size), (first + size - PAGE, size)]
         va = self._virtual(pa)
-        if va is not None and self._shadow.bad(va, size):
+        if va is None:
+            return
+        if store and self._shadow.first_blank(va, size) >= 0:
+            self._wrote(va, size)
+        if self._shadow.bad(va, size):
             self._examine(va, size, store)
+
+    def _wrote(self, va: int, size: int) -> None:
+        """An APART instruction counts as one that writes all that it may."""
+        regs = self._regs()
+        apart = operands.whole(self._code(regs.rip), regs, True) if self._traits_of(regs.rip) & APART else None
+        self._shadow.wrote(*(apart[:2] if apart is not None else (va, size)))
+
+    def _traits_of(self, pc: int) -> int:
+        traits = self._traits.get(pc)
+        if traits is None:
+            traits = self._traits[pc] = operands.traits(self._listener.traits(pc), self._code(pc))
+        return traits
 
     def _examine(self, va: int, size: int, store: bool) -> None:
         if self._calls.inside():
             return
         regs = self._regs()
         pc = regs.rip
-        traits = self._traits.get(pc)
-        if traits is None:
-            traits = self._traits[pc] = operands.traits(self._listener.traits(pc), self._code(pc))
-        if traits & UNSEEN or self._shadow.spares(traits, va, size, store, (regs.rdi, regs.rsi)):
+        traits = self._traits_of(pc)
+        if traits & APART:
+            va, size, store = operands.whole(self._code(pc), regs, store) or (va, size, store)
+        if self._shadow.spares(traits, va, size, store, (regs.rdi, regs.rsi)):
             return
         this = (self._blocks.here(pc), pc, va, store)
         if this == self._last:  # its second page was absent: it begins again

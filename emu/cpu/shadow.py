@@ -9,6 +9,9 @@ A load may touch bad bytes where it cannot matter: one of 8 or 16 bytes, aligned
 least (a word at a time, no further than it must), and those of string functions, which look at whole lines, unless none
 of the 16 bytes around the one that rdi names (or rsi, in those that are given two strings) is good: there they begin.
 
+A byte of a live block is blank until somebody writes there: the program, or the kernel for it; those that calloc makes
+never are. Moved by realloc it stays so; copied by load and store it does not: what is in registers is not followed.
+
 emu/native/memcheck.c does the same, with equal results.
 """
 
@@ -16,12 +19,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emu.calls import ALLOCATOR, BOTH, READS, SCANS, WIDE
+from emu.calls import ALLOCATOR, APART, BOTH, READS, SCANS, WIDE
 
 if TYPE_CHECKING:
     from emu.cpu.pythonevents import Block, Event
 
 PAGE = 4096
+MOST_KEPT = 256 << 20
 HUGE = 1 << 32  # what of a block lies beyond is not shadowed
 USER = 1 << 47
 ALL = (1 << PAGE) - 1
@@ -30,51 +34,103 @@ ALL = (1 << PAGE) - 1
 class Page:
     """One bit a byte, the lowest first."""
 
-    __slots__ = ("bad", "live", "start")
+    __slots__ = ("bad", "blank", "live", "start")
 
     def __init__(self) -> None:
-        self.bad = self.live = self.start = 0
+        self.bad = self.blank = self.live = self.start = 0
 
 
 class Shadow:
     """Told by the call hooks what is made and released."""
 
-    def __init__(self, barred: tuple[tuple[int, int], ...], slacks: tuple[tuple[int, int], ...]) -> None:
+    def __init__(self, barred: tuple[tuple[int, int], ...], slacks: tuple[tuple[int, int, bool], ...]) -> None:
         self._barred, self._slacks = barred, slacks
         self._pages: dict[int, Page] = {}
+        self._kept = 0, 0  # of the block that is being resized: its size, and one bit a byte: is it blank?
 
     def made(self, pointer: int, size: int, function: int, inner: int) -> None:
         """A traced function has handed out a block; `inner`: to another of them."""
         end = pointer + min(size, HUGE)
         if pointer >= USER or end > USER:
             return
+        blank = not inner and function < len(self._slacks) and self._slacks[function][2]
         for page, mask in self._pieces(pointer, end):
             page.bad &= ~mask
             page.start &= ~mask
             page.live = page.live & ~mask if inner else page.live | mask
+            page.blank = page.blank | mask if blank else page.blank & ~mask
+        if not inner:
+            (kept, bits), self._kept = self._kept, (0, 0)
+            if blank:
+                self._take(pointer, min(end - pointer, kept), bits)
         self._page(pointer // PAGE).start |= 1 << pointer % PAGE
-        if inner or any(start <= pointer < stop for start, stop in self._barred):
+        if not inner:
+            self._beside(pointer, end, function)
+
+    def _beside(self, pointer: int, end: int, function: int) -> None:
+        """What lies beside a block is bad, as far as the function's slack says."""
+        if any(start <= pointer < stop for start, stop in self._barred):
             return
-        after, before = self._slacks[function] if function < len(self._slacks) else (0, 0)
+        after, before, _ = self._slacks[function] if function < len(self._slacks) else (0, 0, False)
         last = end + after if after else -(-end // 8) * 8
-        if size < HUGE:
+        if end - pointer < HUGE:
             self._slack(end, min(last, -(-end // PAGE) * PAGE), True)
         self._slack(max(pointer // PAGE * PAGE, pointer - before), pointer, False)
 
+    def keep(self, pointer: int, size: int) -> None:
+        """The block is about to be another one, made next, which has its bytes. Of a very large one all count as
+        written."""
+        if pointer >= USER or size > USER - pointer:
+            return
+        kept, bits, at = self._end(pointer, size) - pointer, 0, 0
+        for page, mask in self._pieces(pointer, pointer + kept) if kept <= MOST_KEPT else ():
+            bits |= (page.blank & mask) >> (pointer + at) % PAGE << at
+            at += mask.bit_count()
+        self._kept = kept, bits
+
+    def _take(self, pointer: int, size: int, bits: int) -> None:
+        """Of a blank block the first bytes are as they were kept."""
+        at = 0
+        for page, mask in self._pieces(pointer, pointer + size):
+            page.blank = page.blank & ~mask | bits >> at << (pointer + at) % PAGE & mask
+            at += mask.bit_count()
+
+    def _end(self, pointer: int, size: int) -> int:
+        """Where a block ends: whoever has asked for its usable size has all of that."""
+        end = pointer + min(size, HUGE)
+        while self._has(end, "live") and not self._has(end, "start"):
+            end += 1
+        return end
+
     def asked(self, event: Event, block: Block | None) -> None:
         """Who asks for the usable size of a block may use it."""
-        if block is not None and not block.freed_at and not block.inner and block.event.size < event.result:
-            self.made(event.pointer, event.result, event.number, 0)
+        if block is None or block.freed_at or block.inner or not block.event.size < event.result < HUGE:
+            return
+        pointer, end = event.pointer, event.pointer + event.result
+        for page, mask in self._pieces(pointer + block.event.size, end):
+            page.bad, page.blank, page.live = page.bad & ~mask, page.blank & ~mask, page.live | mask
+            page.start &= ~mask
+        self._beside(pointer, end, event.number)
 
     def gone(self, pointer: int, size: int) -> None:
         """It is the allocator's again."""
-        end = pointer + min(size, HUGE)
-        if pointer < USER and end <= USER:
-            for page, mask in self._pieces(pointer, end):
+        if pointer < USER and size <= USER - pointer:
+            for page, mask in self._pieces(pointer, self._end(pointer, size)):
                 page.bad |= mask
                 page.live &= ~mask
+                page.blank &= ~mask
                 if mask == ALL:
                     page.start = 0
+
+    def wrote(self, va: int, size: int) -> None:
+        """Somebody has written there."""
+        at, end = va, min(va + size, USER)
+        while at < end:
+            stop = min(end, (at // PAGE + 1) * PAGE)
+            page = self._pages.get(at // PAGE)
+            if page is not None and page.blank:
+                page.blank &= ~((1 << stop - at) - 1 << at % PAGE)
+            at = stop
 
     def forget(self, start: int, end: int) -> None:
         """[start, end), whole pages, was mapped anew."""
@@ -103,13 +159,20 @@ class Shadow:
 
     def first_bad(self, va: int, size: int) -> int:
         """As MemoryHooks has it."""
+        return self._first(va, size, "bad")
+
+    def first_blank(self, va: int, size: int) -> int:
+        """As MemoryHooks has it."""
+        return self._first(va, size, "blank")
+
+    def _first(self, va: int, size: int, what: str) -> int:
         at, end = va, min(va + size, USER)
         while at < end:
             stop = min(end, (at // PAGE + 1) * PAGE)
             page = self._pages.get(at // PAGE)
-            bad = page.bad >> at % PAGE & (1 << stop - at) - 1 if page is not None else 0
-            if bad:
-                return at - va + (bad & -bad).bit_length() - 1
+            found = getattr(page, what) >> at % PAGE & (1 << stop - at) - 1 if page is not None else 0
+            if found:
+                return at - va + (found & -found).bit_length() - 1
             at = stop
         return -1
 
@@ -118,6 +181,8 @@ class Shadow:
         if traits & ALLOCATOR:
             return True
         if store:
+            return False
+        if traits & APART:
             return False
         if traits & READS:
             return True

@@ -231,7 +231,7 @@ static void shadow(hp_event *e)
     settle();
     const hp_block *b = functions[e->function].does.verb == HP_ASK && !(e->flags & HP_INNER) ? block_at(e->pointer) : NULL;
     if (b && lives(b) && !b->inner && b->size < e->result)
-        mc_made(e->pointer, e->result, e->function, 0);
+        mc_asked(e->pointer, b->size, e->result, e->function);
 }
 
 static __attribute__((noinline)) void finish(frame *f)
@@ -250,8 +250,11 @@ static __attribute__((noinline)) void finish(frame *f)
     int gone = result || !e->size || does->options & HP_FREES_FAILED;
     if (does->verb == HP_RESIZE && e->pointer && !(e->flags & HP_INNER) && gone) {
         hp_block *b = block_at(e->pointer);
-        if (lives(b))
+        if (lives(b)) {
+            if (mc_on && result)
+                mc_keep(b->pointer, b->size);
             release(b, e);
+        }
     }
     if (does->verb != HP_ASK && result) {
         __builtin_prefetch(home_of(result), 1);

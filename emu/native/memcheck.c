@@ -33,11 +33,11 @@ static uint64_t scanned[SCANNED];
 
 /* --- accesses ----------------------------------------------------------------------------------------------------- */
 
-/* Is one of these bytes bad? At most 64. */
+/* Is one of these bytes bad? */
 static int some_bad(uint64_t va, unsigned size)
 {
     for (uint64_t at = va; at < va + size; at++)
-        if (near_page(at / PAGE)->bad[at % PAGE / 64] >> at % 64 & 1)
+        if (near_page(at / PAGE)->words[at % PAGE / 64].bad >> at % 64 & 1)
             return 1;
     return 0;
 }
@@ -45,7 +45,7 @@ static int some_bad(uint64_t va, unsigned size)
 static int all_bad(uint64_t va, unsigned size)
 {
     for (uint64_t at = va; at < va + size; at++)
-        if (!(near_page(at / PAGE)->bad[at % PAGE / 64] >> at % 64 & 1))
+        if (!(near_page(at / PAGE)->words[at % PAGE / 64].bad >> at % 64 & 1))
             return 0;
     return 1;
 }
@@ -98,7 +98,9 @@ static int spared(const insn *i, uint64_t va, unsigned size)
     return i->flags & MC_WIDE ? !all_bad(va & ~15ull, 16) : !all_bad(va, 8);
 }
 
-static __attribute__((noinline)) void examine(uint64_t va, unsigned size, int store, uintptr_t host_pc)
+enum { READS, WRITES, READS_ALL }; /* the last one: in a way that nothing excuses */
+
+static __attribute__((noinline)) void examine(uint64_t va, unsigned size, int how, uintptr_t host_pc)
 {
     uint64_t pc = 0;
     if (!mc_on || S->cr3 != M.cr3 || !some_bad(va, size) || hp_inside())
@@ -106,24 +108,42 @@ static __attribute__((noinline)) void examine(uint64_t va, unsigned size, int st
     M.restore(M.cpu, host_pc, 0);
     S->reg_read(S->uc, RIP, &pc);
     insn *i = insn_at(pc);
-    if (i->flags & MC_ALLOCATOR || (!store && spared(i, va, size)))
+    if (i->flags & MC_ALLOCATOR || (how == READS && spared(i, va, size)))
         return;
     if (i->told == M.tells) {
         i->more++;
         return;
     }
     i->told++;
-    M.on_access(pc, va, size, (uint32_t)store);
+    M.on_access(pc, va, size, how == WRITES);
 }
 
-static inline __attribute__((always_inline)) void look(uint64_t va, unsigned size, int store, uintptr_t host_pc)
+/* Bytes of which some are blank or bad, or which lie in two words, have been written. */
+static __attribute__((noinline)) void stored(uint64_t va, unsigned size, uintptr_t host_pc)
+{
+    page *p = near_page(va / PAGE);
+    word *w = &p->words[va % PAGE / 64];
+    uint64_t mask = ((1ull << size) - 1) << va % 64;
+    if (__builtin_expect(va % 64 + size <= 64 && !(w->bad & mask) && !shared(p), 1)) {
+        w->blank &= ~mask;
+        return;
+    }
+    mc_wrote(va, size);
+    examine(va, size, WRITES, host_pc);
+}
+
+static inline __attribute__((always_inline)) void look(uint64_t va, unsigned size, int how, uintptr_t host_pc)
 {
     const entry *e = &cache[va / PAGE % CACHED];
-    const uint64_t *bad = (e->vpn == va / PAGE + 1 ? e->page : near_page(va / PAGE))->bad;
     unsigned at = va % PAGE;
-    uint64_t hit = bad[at / 64] >> at % 64 & ((1u << size) - 1);
-    if (__builtin_expect(hit || at % 64 + size > 64, 0))
-        examine(va, size, store, host_pc);
+    const word *w = &(e->vpn == va / PAGE + 1 ? e->page : near_page(va / PAGE))->words[at / 64];
+    uint64_t hit = (how == WRITES ? w->bad | w->blank : w->bad) >> at % 64 & ((1u << size) - 1);
+    if (__builtin_expect(!hit && at % 64 + size <= 64, 1))
+        return;
+    if (how == WRITES)
+        stored(va, size, host_pc);
+    else
+        examine(va, size, how, host_pc);
 }
 
 /* --- what is in Unicorn's TLB ------------------------------------------------------------------------------------------
@@ -178,7 +198,7 @@ static inline __attribute__((always_inline)) void *host_of(const void *env, uint
             value = ((uint64_t (*)(void *, uint64_t, uint32_t, uintptr_t))M.helpers[n])(env, va, how, host_pc); \
             prove(env, va, how, 0); \
         } \
-        look(va, size, 0, host_pc); \
+        look(va, size, READS, host_pc); \
         return value; \
     }
 #define STORE(name, n, size, type) \
@@ -191,7 +211,21 @@ static inline __attribute__((always_inline)) void *host_of(const void *env, uint
             ((void (*)(void *, uint64_t, type, uint32_t, uintptr_t))M.helpers[n])(env, va, value, how, host_pc); \
             prove(env, va, how, 1); \
         } \
-        look(va, size, 1, host_pc); \
+        look(va, size, WRITES, host_pc); \
+    }
+/* Of movbe, which is rare. */
+#define LOAD_SWAPPED(name, n, size) \
+    static uint64_t name(void *env, uint64_t va, uint32_t how, uintptr_t host_pc) \
+    { \
+        uint64_t value = ((uint64_t (*)(void *, uint64_t, uint32_t, uintptr_t))M.helpers[n])(env, va, how, host_pc); \
+        look(va, size, READS, host_pc); \
+        return value; \
+    }
+#define STORE_SWAPPED(name, n, size, type) \
+    static void name(void *env, uint64_t va, type value, uint32_t how, uintptr_t host_pc) \
+    { \
+        ((void (*)(void *, uint64_t, type, uint32_t, uintptr_t))M.helpers[n])(env, va, value, how, host_pc); \
+        look(va, size, WRITES, host_pc); \
     }
 LOAD(load_ub, 0, 1, uint8_t)
 LOAD(load_sb, 1, 1, int8_t)
@@ -200,88 +234,20 @@ LOAD(load_sw, 3, 2, int16_t)
 LOAD(load_ul, 4, 4, uint32_t)
 LOAD(load_sl, 5, 4, int32_t)
 LOAD(load_q, 6, 8, uint64_t)
-STORE(store_b, 7, 1, uint32_t)
-STORE(store_w, 8, 2, uint32_t)
-STORE(store_l, 9, 4, uint32_t)
-STORE(store_q, 10, 8, uint64_t)
+LOAD_SWAPPED(swap_uw, 7, 2)
+LOAD_SWAPPED(swap_sw, 8, 2)
+LOAD_SWAPPED(swap_ul, 9, 4)
+LOAD_SWAPPED(swap_sl, 10, 4)
+LOAD_SWAPPED(swap_q, 11, 8)
+STORE(store_b, 12, 1, uint32_t)
+STORE(store_w, 13, 2, uint32_t)
+STORE(store_l, 14, 4, uint32_t)
+STORE(store_q, 15, 8, uint64_t)
+STORE_SWAPPED(swap_to_w, 16, 2, uint32_t)
+STORE_SWAPPED(swap_to_l, 17, 4, uint32_t)
+STORE_SWAPPED(swap_to_q, 18, 8, uint64_t)
 
-/* --- calls in translated code --------------------------------------------------------------------------------------- */
-
-static uint8_t *stubs; /* jumps to our functions, near to translated code; NULL: there is none */
-
-#if defined(__x86_64__) && defined(__linux__)
-#define STUB 16
-#define LOADS 7
-
-static void *const ours[MC_HELPERS] = {load_ub, load_sb, load_uw, load_sw, load_ul, load_sl, load_q,
-                                       store_b, store_w, store_l, store_q};
-
-static int make_stubs(void)
-{
-    uint64_t lowest = S->code_end > 0x7FFF0000 ? S->code_end - 0x7FFF0000 : 0;
-    for (uint64_t at = (S->code & ~0xFFFFull) - 0x10000; !stubs && at > lowest; at -= 0x100000) {
-        void *got = mmap((void *)at, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if ((uint64_t)got + PAGE <= S->code && (uint64_t)got > lowest)
-            stubs = got;
-        else if (got != MAP_FAILED)
-            munmap(got, PAGE);
-    }
-    if (!stubs)
-        return 0;
-    for (int i = 0; i < MC_HELPERS; i++) {
-        memcpy(stubs + i * STUB, "\xFF\x25\0\0\0\0", 6); /* jmp [rip] */
-        memcpy(stubs + i * STUB + 6, &ours[i], 8);
-    }
-    return mprotect(stubs, PAGE, PROT_READ | PROT_EXEC) == 0;
-}
-
-/* A load is `lea rcx, [rip+…] | call`, a store `push r8 | jmp`, both to one of Unicorn's functions: by offset where that
- * is near enough, else by way of a word behind the block. */
-static void redirect(uint8_t *from, uint8_t *to)
-{
-    for (uint8_t *p = from; p + 6 <= to; p++) {
-        int far = p[0] == 0xFF && (p[1] == 0x15 || p[1] == 0x25), load = far ? p[1] == 0x15 : p[0] == 0xE8;
-        if (!far && (p[0] & 0xFE) != 0xE8)
-            continue;
-        if (load ? p[-7] != 0x48 || p[-6] != 0x8D || p[-5] != 0x0D : p[-2] != 0x41 || p[-1] != 0x50)
-            continue;
-        int32_t offset;
-        memcpy(&offset, p + 1 + far, 4);
-        uint8_t *target = p + 5 + far + offset, *word = target;
-        if (far) {
-            if ((uint64_t)(uintptr_t)word < S->code || (uint64_t)(uintptr_t)word + 8 > S->code_end)
-                continue;
-            memcpy(&target, word, 8);
-        }
-        for (int i = load ? 0 : LOADS; i < (load ? LOADS : MC_HELPERS); i++)
-            if (target == M.helpers[i]) {
-                offset = (int32_t)(stubs + i * STUB - (p + 5));
-                memcpy(far ? word : p + 1, far ? (const void *)&ours[i] : &offset, far ? 8 : 4);
-                M.redirected++;
-                p += 4;
-                break;
-            }
-    }
-}
-#else
-static int make_stubs(void) { return 0; }
-static void redirect(uint8_t *from, uint8_t *to) { (void)from, (void)to; }
-#endif
-
-void mc_translated(uint64_t address, uint64_t size, uint8_t *ra)
-{
-    uint64_t *known = &scanned[(address * HASH >> 40) % SCANNED], key = address ^ (uint64_t)(uintptr_t)ra << 17;
-    if (!ra) {
-        *known = 0;
-        return;
-    }
-    if (*known == key || (uint64_t)(uintptr_t)ra < S->code || (uint64_t)(uintptr_t)ra >= S->code_end)
-        return;
-    *known = key;
-    M.blocks++;
-    uint64_t room = S->code_end - (uint64_t)(uintptr_t)ra, longest = 2048 + 512 * size; /* of what `size` bytes become */
-    redirect(ra, ra + (room < longest ? room : longest));
-}
+#include "memcheck_code.h"
 
 /* --- its Python side ------------------------------------------------------------------------------------------------- */
 
@@ -296,12 +262,14 @@ EXPORT mc_state *mc_init(hs_state *state)
     memset(cache, 0, sizeof cache);
     memset(scanned, 0, sizeof scanned);
     memset(all_live.live, 255, sizeof all_live.live);
-    memset(all_dead.bad, 255, sizeof all_dead.bad);
+    memset(all_blank.live, 255, sizeof all_blank.live);
+    for (int i = 0; i < 64; i++)
+        all_dead.words[i].bad = all_blank.words[i].blank = ALL;
     S = state;
     pages_mask = 1023, pages_used = 0, pages = calloc(1024, sizeof *pages);
     insns_mask = 255, insns_used = 0, insns = calloc(256, sizeof *insns);
     slacks = NULL, slacks_used = barred_used = 0;
-    mc_on = proven = tried = 0;
+    mc_on = proven = tried = 0, kept_size = 0;
     return (stubs || (S->code && make_stubs())) ? &M : NULL;
 }
 
@@ -312,13 +280,18 @@ EXPORT void mc_bar(uint64_t start, uint64_t end)
         barred[barred_used][0] = start, barred[barred_used++][1] = end;
 }
 
-/* The next function: how many bytes after and before its blocks are nobody's (after 0: up to the next multiple of 8). */
-EXPORT void mc_slack(uint8_t after, uint8_t before)
+/* The next function: how many bytes after and before its blocks are nobody's (after 0: up to the next multiple of 8), and
+ * whether nobody has written what it makes. */
+EXPORT void mc_slack(uint8_t after, uint8_t before, uint8_t blank)
 {
-    slacks = realloc(slacks, 2 * (slacks_used + 1));
-    slacks[2 * slacks_used] = after, slacks[2 * slacks_used++ + 1] = before;
+    slacks = realloc(slacks, 3 * (slacks_used + 1));
+    uint8_t *s = &slacks[3 * slacks_used++];
+    s[0] = after, s[1] = before, s[2] = blank;
 }
 
 EXPORT uint64_t mc_more(uint64_t pc) { return insn_slot(pc)->more; }
-EXPORT void mc_start(void) { mc_on = 1; }
+
+/* 0: this host cannot. */
+EXPORT int mc_start(void) { return mc_on = finish_stubs(); }
+
 EXPORT void mc_stop(void) { mc_on = 0; }

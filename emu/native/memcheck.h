@@ -4,7 +4,8 @@
 
 #include <stdint.h>
 
-#define MC_HELPERS 11 /* functions that translated code loads and stores by */
+#define MC_HELPERS 19 /* functions that translated code loads and stores by */
+#define MC_APARTS 19  /* functions for instructions that do so in a way of their own */
 
 enum { /* of an instruction: emu/calls.py */
     MC_KNOWN = 1,
@@ -21,7 +22,9 @@ typedef struct {
     uint64_t blocks, redirected;          /* looked through; and calls in them */
     void *cpu;                            /* Unicorn's CPU object */
     int (*restore)(void *cpu, uintptr_t host_pc, int will_exit); /* makes RIP exact */
-    void *helpers[MC_HELPERS];            /* ldub ldsb lduw ldsw ldul ldsl ldq stb stw stl stq; NULL: none such */
+    void *helpers[MC_HELPERS];            /* as emu/native/memory.py orders them; NULL: none such */
+    void *aparts[MC_APARTS];              /* so are these; and between which addresses they lie */
+    uintptr_t apart_low, apart_high;
     uint32_t (*on_pc)(uint64_t pc);
     void (*on_access)(uint64_t pc, uint64_t va, uint32_t size, uint32_t store);
 } mc_state;
@@ -30,6 +33,12 @@ extern int mc_on;
 
 /* A traced function has handed out a block; `inner`: to another of them. */
 void mc_made(uint64_t pointer, uint64_t size, uint32_t function, int inner);
+
+/* A block is about to be another one, whose mc_made comes next: it is resized. */
+void mc_keep(uint64_t pointer, uint64_t size);
+
+/* The program has asked how much of a block it may use. */
+void mc_asked(uint64_t pointer, uint64_t size, uint64_t usable, uint32_t function);
 
 /* It is the allocator's again. */
 void mc_gone(uint64_t pointer, uint64_t size);

@@ -1,11 +1,17 @@
 /* Part of memcheck.c: the shadow, a hash table of pages. Those that are all alike share one. */
 
 #define CACHED 1024u
+#define MOST_KEPT (256ull << 20)
 #define USER (1ull << 47)
 #define HUGE (1ull << 32) /* what of a block lies beyond is not shadowed */
 
+typedef struct { /* side by side: a store looks at both */
+    uint64_t bad;   /* the program has no business there */
+    uint64_t blank; /* inside of a live block, and nobody has written there since it was made */
+} word;
+
 typedef struct { /* one bit a byte */
-    uint64_t bad[64];   /* the program has no business there */
+    word words[64];
     uint64_t live[64];  /* inside of a live block of the program */
     uint64_t start[64]; /* a block begins, or began */
 } page;
@@ -15,11 +21,11 @@ typedef struct {
     page *page;
 } entry;
 
-static page clean, all_live, all_dead;
+static page clean, all_live, all_blank, all_dead;
 static entry *pages, cache[CACHED];
 static uint64_t pages_mask, pages_used;
 static uint64_t barred[8][2], barred_used; /* ranges that no allocator owns */
-static uint8_t *slacks;                    /* of each function: bytes after a block that are nobody's, and before */
+static uint8_t *slacks; /* of each function: bytes after a block that are nobody's, and before; are its blocks blank? */
 static uint64_t slacks_used;
 
 static entry *slot(uint64_t vpn)
@@ -30,7 +36,7 @@ static entry *slot(uint64_t vpn)
     return &pages[i & pages_mask];
 }
 
-static int shared(const page *p) { return p == &clean || p == &all_live || p == &all_dead; }
+static int shared(const page *p) { return p == &clean || p == &all_live || p == &all_blank || p == &all_dead; }
 
 static void set(uint64_t vpn, page *p)
 {
@@ -76,7 +82,7 @@ static page *own(uint64_t vpn)
     return p;
 }
 
-static const page *near_page(uint64_t vpn)
+static page *near_page(uint64_t vpn)
 {
     entry *e = &cache[vpn % CACHED];
     if (e->vpn != vpn + 1)
@@ -91,12 +97,12 @@ static uint64_t mask_of(unsigned i, uint64_t from, uint64_t to)
     return low >= high ? 0 : (high == 64 ? ~0ull : (1ull << high) - 1) & ~0ull << low;
 }
 
-enum { CLEAN, LIVE, DEAD };
+enum { CLEAN, LIVE, BLANK, DEAD };
 
 /* All bytes of [start, end) are now of this kind. Beginnings of blocks stay where they become DEAD. */
 static void paint(uint64_t start, uint64_t end, int kind)
 {
-    static page *const all[] = {&clean, &all_live, &all_dead};
+    static page *const all[] = {&clean, &all_live, &all_blank, &all_dead};
     while (start < end) {
         uint64_t vpn = start / PAGE, from = start % PAGE, to = end - vpn * PAGE < PAGE ? end - vpn * PAGE : PAGE;
         start = (vpn + 1) * PAGE;
@@ -109,8 +115,10 @@ static void paint(uint64_t start, uint64_t end, int kind)
         page *p = own(vpn);
         for (unsigned i = from / 64; i * 64 < to; i++) {
             uint64_t m = mask_of(i, from, to);
-            p->bad[i] = kind == DEAD ? p->bad[i] | m : p->bad[i] & ~m;
-            p->live[i] = kind == LIVE ? p->live[i] | m : p->live[i] & ~m;
+            word *w = &p->words[i];
+            w->bad = kind == DEAD ? w->bad | m : w->bad & ~m;
+            w->blank = kind == BLANK ? w->blank | m : w->blank & ~m;
+            p->live[i] = kind == LIVE || kind == BLANK ? p->live[i] | m : p->live[i] & ~m;
             if (kind != DEAD)
                 p->start[i] &= ~m;
         }
@@ -128,7 +136,7 @@ static void paint_slack(uint64_t start, uint64_t end, int stop)
         uint64_t m = mask_of(i, from, to), ends = stop ? p->start[i] & m : 0;
         if (ends)
             m &= (ends & -ends) - 1;
-        p->bad[i] |= m & ~p->live[i];
+        p->words[i].bad |= m & ~p->live[i];
         if (ends)
             return;
     }
@@ -142,29 +150,119 @@ static int is_barred(uint64_t va)
     return 0;
 }
 
-void mc_made(uint64_t pointer, uint64_t size, uint32_t function, int inner)
+/* Somebody has written there. */
+EXPORT void mc_wrote(uint64_t va, uint64_t size)
+{
+    uint64_t end = size > USER - va ? USER : va + size;
+    for (uint64_t at = va; va < USER && at < end; at = (at | (PAGE - 1)) + 1) {
+        page *p = page_of(at / PAGE);
+        if (shared(p) && p != &all_blank)
+            continue;
+        p = own(at / PAGE);
+        uint64_t from = at % PAGE, to = end - at < PAGE - from ? from + end - at : PAGE;
+        for (unsigned i = from / 64; i * 64 < to; i++)
+            p->words[i].blank &= ~mask_of(i, from, to);
+    }
+}
+
+static uint64_t *kept; /* the blank bits of a block that is being resized */
+static uint64_t kept_size, kept_words, kept_some;
+
+/* Of the 64 bytes from va on. */
+static uint64_t blanks(uint64_t va)
+{
+    uint64_t next = va + 64, low = page_of(va / PAGE)->words[va % PAGE / 64].blank >> va % 64;
+    return va % 64 ? low | page_of(next / PAGE)->words[next % PAGE / 64].blank << (64 - va % 64) : low;
+}
+
+static void blot(uint64_t va, uint64_t bits)
+{
+    own(va / PAGE)->words[va % PAGE / 64].blank |= bits << va % 64;
+    bits = va % 64 ? bits >> (64 - va % 64) : 0;
+    va += 64;
+    if (bits)
+        own(va / PAGE)->words[va % PAGE / 64].blank |= bits;
+}
+
+/* Where a block ends: whoever has asked for its usable size has all of that. */
+static uint64_t end_of(uint64_t pointer, uint64_t size)
 {
     uint64_t end = pointer + (size < HUGE ? size : HUGE);
-    if (pointer >= 1ull << 47 || end > 1ull << 47)
+    while (end < USER && page_of(end / PAGE)->live[end % PAGE / 64] >> end % 64 & 1
+           && !(page_of(end / PAGE)->start[end % PAGE / 64] >> end % 64 & 1))
+        end++;
+    return end;
+}
+
+/* The block is about to be another one, made next, which has its bytes. Of a very large one all count as written. */
+void mc_keep(uint64_t pointer, uint64_t size)
+{
+    if (pointer >= USER || size > USER - pointer)
         return;
-    paint(pointer, end, inner ? CLEAN : LIVE);
-    page *p = own(pointer / PAGE);
-    p->start[pointer % PAGE / 64] |= 1ull << pointer % 64;
-    if (inner || is_barred(pointer))
-        return;
-    uint64_t after = function < slacks_used ? slacks[2 * function] : 0, before = function < slacks_used ? slacks[2 * function + 1] : 0;
+    kept_size = end_of(pointer, size) - pointer, kept_some = 0;
+    uint64_t words = kept_size > MOST_KEPT ? 0 : (kept_size + 63) / 64;
+    if (words > kept_words) {
+        uint64_t *new = realloc(kept, words * sizeof *new);
+        kept = new ? new : kept, kept_words = new ? words : kept_words;
+        words = new ? words : 0;
+    }
+    for (uint64_t i = 0; i < words; i++) {
+        uint64_t left = kept_size - i * 64;
+        kept_some |= kept[i] = blanks(pointer + i * 64) & (left < 64 ? (1ull << left) - 1 : ~0ull);
+    }
+}
+
+/* A block of blank bytes has those of the one before it. */
+static void take_kept(uint64_t pointer, uint64_t end)
+{
+    uint64_t size = end - pointer < kept_size ? end - pointer : kept_size;
+    mc_wrote(pointer, size);
+    for (uint64_t i = 0; kept_some && i * 64 < size; i++)
+        if (kept[i])
+            blot(pointer + i * 64, kept[i] & (size - i * 64 < 64 ? (1ull << (size - i * 64)) - 1 : ~0ull));
+}
+
+/* What lies beside a block is bad, as far as the function's slack says. */
+static void paint_beside(uint64_t pointer, uint64_t end, uint32_t function)
+{
+    uint64_t after = function < slacks_used ? slacks[3 * function] : 0, before = function < slacks_used ? slacks[3 * function + 1] : 0;
     uint64_t limit = (end + PAGE - 1) / PAGE * PAGE, first = pointer / PAGE * PAGE;
     uint64_t last = after ? end + after : (end + 7) & ~7ull;
-    if (size < HUGE)
+    if (end - pointer < HUGE)
         paint_slack(end, last < limit ? last : limit, 1);
     paint_slack(pointer - first < before ? first : pointer - before, pointer, 0);
 }
 
-void mc_gone(uint64_t pointer, uint64_t size)
+void mc_made(uint64_t pointer, uint64_t size, uint32_t function, int inner)
 {
     uint64_t end = pointer + (size < HUGE ? size : HUGE);
-    if (pointer < 1ull << 47 && end <= 1ull << 47)
-        paint(pointer, end, DEAD);
+    if (pointer >= USER || end > USER)
+        return;
+    int blank = function < slacks_used && slacks[3 * function + 2];
+    paint(pointer, end, inner ? CLEAN : blank ? BLANK : LIVE);
+    if (!inner && blank && kept_size)
+        take_kept(pointer, end);
+    if (!inner)
+        kept_size = 0;
+    own(pointer / PAGE)->start[pointer % PAGE / 64] |= 1ull << pointer % 64;
+    if (!inner && !is_barred(pointer))
+        paint_beside(pointer, end, function);
+}
+
+void mc_asked(uint64_t pointer, uint64_t size, uint64_t usable, uint32_t function)
+{
+    uint64_t end = pointer + usable;
+    if (pointer >= USER || usable >= HUGE || end > USER)
+        return;
+    paint(pointer + size, end, LIVE);
+    if (!is_barred(pointer))
+        paint_beside(pointer, end, function);
+}
+
+void mc_gone(uint64_t pointer, uint64_t size)
+{
+    if (pointer < USER && size <= USER - pointer)
+        paint(pointer, end_of(pointer, size), DEAD);
 }
 
 /* What was mapped anew was never part of a block. */
@@ -179,8 +277,8 @@ EXPORT void mc_forget(uint64_t start, uint64_t end)
             set(pages[i].vpn - 1, &clean);
 }
 
-/* The first bad byte of [va, va + size), counted from va; -1: none. */
-EXPORT int64_t mc_first_bad(uint64_t va, uint64_t size)
+/* The first bad or blank byte of [va, va + size), counted from va; -1: none. */
+static int64_t first(uint64_t va, uint64_t size, int blank)
 {
     uint64_t end = size > USER - va ? USER : va + size;
     for (uint64_t at = va & ~63ull; va < USER && at < end; at += 64) {
@@ -189,12 +287,16 @@ EXPORT int64_t mc_first_bad(uint64_t va, uint64_t size)
             at = (at | (PAGE - 1)) - 63;
             continue;
         }
-        uint64_t bad = p->bad[at % PAGE / 64] & mask_of(0, va > at ? va - at : 0, end - at);
-        if (bad)
-            return (int64_t)(at + (unsigned)__builtin_ctzll(bad) - va);
+        const word *w = &p->words[at % PAGE / 64];
+        uint64_t found = (blank ? w->blank : w->bad) & mask_of(0, va > at ? va - at : 0, end - at);
+        if (found)
+            return (int64_t)(at + (unsigned)__builtin_ctzll(found) - va);
     }
     return -1;
 }
+
+EXPORT int64_t mc_first_bad(uint64_t va, uint64_t size) { return first(va, size, 0); }
+EXPORT int64_t mc_first_blank(uint64_t va, uint64_t size) { return first(va, size, 1); }
 
 /* The nearest beginnings of blocks: at va or below it, and above it within `reach` bytes; 0: none. */
 EXPORT void mc_around(uint64_t va, uint64_t reach, uint64_t *below, uint64_t *above)
@@ -204,7 +306,7 @@ EXPORT void mc_around(uint64_t va, uint64_t reach, uint64_t *below, uint64_t *ab
         const page *p = page_of(vpn);
         uint64_t known = 0;
         for (unsigned i = 0; i < 64; i++)
-            known |= p->bad[i] | p->live[i];
+            known |= p->words[i].bad | p->live[i];
         if (!known)
             break;
         for (unsigned i = (unsigned)at / 64 + 1; i-- && !*below;) {

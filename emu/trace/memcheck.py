@@ -13,9 +13,12 @@ from emu.allocators import allocators_of
 from emu.calls import (
     ALLOCATOR,
     BOTH,
+    IN_PLACE,
+    LOG2,
     READS,
     SCANS,
     UNNAMED,
+    ZEROES,
     CallHooks,
     MemoryHooks,
     MemoryListener,
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 AFTER, BEFORE = 64, 16  # bytes beside a block that are an allocator's, at least within a page
 SYSCALL = 2  # bytes of the instruction
+_ZEROING = re.compile("rezalloc|recalloc")
 KEPT = 100  # bad accesses that are told with their stacks
 
 # String functions that look at whole lines, glibc's for SSE and Zig's: those that begin at rdi, at both, and the others
@@ -49,7 +53,7 @@ Key = tuple[int, str, int]  # (pc, kind, the allocation's site and stack)
 
 class BadAccess(NamedTuple):
     """The first of its kind: `block` is the BLOCK that it concerns, None where that was forgotten. `kind`:
-    use-after-free, overflow or underflow. `stack`: return addresses, innermost first."""
+    use-after-free, overflow, underflow or uninitialised. `stack`: return addresses, innermost first."""
 
     kind: str
     where: str  # in words
@@ -92,7 +96,9 @@ class MemoryChecker:
         self._found: dict[Key, int] = {}  # how often
         self._last: dict[int, Key] = {}  # by pc
         self._kept: dict[Key, BadAccess] = {}
-        slacks = tuple((AFTER, BEFORE) if uprobes.known(probe.name) else (0, 0) for probe in probes)
+        slacks = tuple(
+            (AFTER, BEFORE, _is_blank(probe)) if uprobes.known(probe.name) else (0, 0, False) for probe in probes
+        )
         plan = MemoryPlan(cr3, access.zero_pfn, tuple(barred), slacks)
         self._hooks = access.check(calls, MemoryListener(self._traits, self._access), plan)
         self.forget = self._hooks.forget
@@ -137,25 +143,37 @@ class MemoryChecker:
     def copied(self, event: UserCopy) -> None:
         """A syscall of the program reads or writes memory: as if its instruction did, once for each thing amiss."""
         va, size, store = event.va, event.size, event.store
-        if event.cr3 != self._cr3 or not self._in_syscall():
+        if event.cr3 != self._cr3:
             return
         bad = self._hooks.first_bad(va, size)
-        if bad < 0 or self._calls.inside():
+        if store:
+            self._hooks.wrote(va, size)
+        blank = self._hooks.first_blank(va, size) if bad < 0 and not store else -1
+        if (bad < 0 and blank < 0) or not self._in_syscall() or self._calls.inside():
             return
         regs = self._registers()
         pc = regs.rip - SYSCALL
         stack = tuple(frame.pc for frame in self._unwinder.frames(regs))[1:]
         if self._is_allocator(pc) or any(self._is_allocator(ret - 1) for ret in stack):
             return
-        concerns = self._concerns(va, size) if self._begins_inside(va) else self._concerns(va + bad, size - bad)
+        concerns = self._blank(va + blank) if bad < 0 else self._badly(va, bad, size)
         key = _key(pc, concerns)
         if self._copied != (self._retired_at(pc), key):
             self._copied = self._retired_at(pc), key
             self._count(key, concerns, va, size, store, stack, argument_of(regs, va, self._peek))
 
-    def _begins_inside(self, va: int) -> bool:
+    def _badly(self, va: int, bad: int, size: int) -> Concerns:
+        """What a copy concerns: the block that it begins in, or else what its first bad byte does."""
         below = self._block_at(self._hooks.around(va, 0)[0])
-        return below is not None and va < int(below["pointer"]) + int(below["size"])
+        if below is not None and va < int(below["pointer"]) + int(below["size"]):
+            return self._concerns(va, size)
+        return self._concerns(va + bad, size - bad)
+
+    def _blank(self, va: int) -> Concerns:
+        """What a read of the blank byte at `va` concerns."""
+        block = self._block_at(self._hooks.around(va, 0)[0])
+        assert block is not None
+        return "uninitialised", f"byte {va - int(block['pointer'])} of {_block(block)} was never written", block
 
     def _count(
         self, key: Key, concerns: Concerns, va: int, size: int, store: bool, stack: tuple[int, ...], by: str = ""
@@ -199,6 +217,13 @@ class MemoryChecker:
 def _key(pc: int, concerns: Concerns) -> Key:
     kind, _, block = concerns
     return pc, kind, 0 if block is None else int(block["stack"]) << 32 | int(block["site"])
+
+
+def _is_blank(probe: uprobes.Uprobe) -> bool:
+    """Has nobody written what it makes? A flag asks jemalloc's functions for zeroes; mimalloc has some that zero what
+    they add."""
+    does = probe.function
+    return not (does.options & (ZEROES | LOG2 | IN_PLACE) or _ZEROING.search(probe.name))
 
 
 def _bytes(n: int) -> str:

@@ -43,6 +43,8 @@ __attribute__((noinline)) static void put4(volatile char *p) {
     __asm__ volatile("");
 }
 
+static char *zeroed(size_t n) { return fill(make(n), 0, n); }
+
 /* What a program may do: none of it is an error. */
 static void clean(void) {
     char *p = make(40), *q = make(24), *s = make(5);
@@ -67,6 +69,28 @@ static void clean(void) {
     drop(bigger), drop(grown), drop(zeroes), drop(aligned), drop(q), drop(s), drop(make(0));
 }
 
+/* By instructions that few programs have. */
+static void unusual(const char *what, char *p) {
+    long a = 0, d = 0;
+    if (!strcmp(what, "long-double")) {
+        __asm__ volatile("fldpi; fstpt %0" : "=m"(*(char(*)[10])(p + 16)));
+    } else if (!strcmp(what, "long-double-read")) {
+        drop(p);
+        __asm__ volatile("fldt %0; fstp %%st(0)" : : "m"(*(char(*)[10])(p + 8)));
+    } else if (!strcmp(what, "fxsave")) {
+        p = zeroed(400), p += 15, p -= (unsigned long)p % 16;
+        __asm__ volatile("fxsave %0" : "=m"(*(char(*)[512])(p + 16)));
+    } else if (!strcmp(what, "environment")) {
+        p = zeroed(20);
+        __asm__ volatile("fnstenv %0" : "=m"(*(char(*)[28])p));
+    } else if (!strcmp(what, "masked")) {
+        __asm__ volatile("pcmpeqd %%xmm1, %%xmm1; psrldq $8, %%xmm1; maskmovdqu %%xmm1, %%xmm0"
+                         : : "D"(p + 20) : "memory", "xmm0", "xmm1");
+    } else if (!strcmp(what, "exchange")) {
+        __asm__ volatile("cmpxchg8b %0" : "+m"(*(long *)(p + 20)), "+a"(a), "+d"(d) : "b"(1), "c"(1) : "cc");
+    }
+}
+
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "none";
     char *keep = make(24), *p = make(24), *after = make(24);
@@ -86,6 +110,7 @@ int main(int argc, char **argv) {
     if (!strcmp(what, "calloc")) p = calloc(5, 4), put(p + 20);
     if (!strcmp(what, "memalign") && posix_memalign((void **)&p, 64, 20) == 0) put(p + 21);
     if (!strcmp(what, "strlen-of-freed")) drop(p), measure(p);
+    unusual(what, p);
     if (!strcmp(what, "memset")) fill(p, 1, 25);
     if (!strcmp(what, "often"))
         for (int i = 0; i < 1000; i++) put(p + 24);

@@ -41,6 +41,11 @@ BAD = [
     ("calloc", "overflow", "write of 1 byte at X, just past the end of a block of 20 bytes"),
     ("memalign", "overflow", "write of 1 byte at X, 1 byte past the end of a block of 20 bytes"),
     ("strlen-of-freed", "use-after-free", "read of 8 bytes at X, 0 bytes inside a freed block of 24 bytes"),
+    ("long-double", "overflow", "write of 10 bytes at X, 16 bytes inside a block of 24 bytes, 2 bytes past its end"),
+    ("long-double-read", "use-after-free", "read of 10 bytes at X, 8 bytes inside a freed block of 24 bytes"),
+    ("environment", "overflow", "write of 28 bytes at X, 0 bytes inside a block of 20 bytes, 8 bytes past its end"),
+    ("masked", "overflow", "write of 1 byte at X, just past the end of a block of 24 bytes"),
+    ("exchange", "overflow", "read of 8 bytes at X, 20 bytes inside a block of 24 bytes, 4 bytes past its end"),
     ("kernel-reads", "overflow",
      "read of 25 bytes at X by write(buf), 0 bytes inside a block of 24 bytes, 1 byte past its end"),
     ("kernel-writes", "use-after-free",
@@ -84,6 +89,51 @@ def test_it_says_who_did_it_and_who_allocated_and_freed_the_block(libc: str) -> 
 def test_a_path_is_read_up_to_its_end(libc: str) -> None:
     misuse = checked(elf("heap/accesses", libc), ("kernel-path",))[1].misuse[0]
     assert re.search(r"^read of \d byte.* by open(at)?\(pathname\), 0 bytes inside a freed block of 24", misuse.text)
+
+
+BLANK = [
+    ("all", "read of 24 bytes at X by write(buf), byte 0 of a block of 24 bytes was never written"),
+    ("tail", "read of 24 bytes at X by write(buf), byte 20 of a block of 24 bytes was never written"),
+    ("resized", "read of 5000 bytes at X by write(buf), byte 24 of a block of 5000 bytes was never written"),
+    ("moved", "read of 20 bytes at X by write(buf), byte 8 of a block of 5000 bytes was never written"),
+    ("big", "read of 4096 bytes at X by write(buf), byte 5000 of a block of 2097152 bytes was never written"),
+    ("again", "read of 2 bytes at X by write(buf), byte 8 of a block of 24 bytes was never written"),
+    ("masked", "read of 16 bytes at X by write(buf), byte 8 of a block of 24 bytes was never written"),
+    ("vector", "read of 3 bytes at X by writev(iov[1]), byte 0 of a block of 24 bytes was never written"),
+]
+
+
+@pytest.mark.parametrize(("how", "words"), BLANK)
+@pytest.mark.parametrize("libc", ["musl", "glibc"])
+def test_a_syscall_that_reads_what_nobody_has_written_is_told(libc: str, how: str, words: str) -> None:
+    _, heap = checked(elf("heap/blank", libc), (how,))
+    assert heap.misuse_count == 1
+    misuse = heap.misuse[0]
+    assert (misuse.kind, re.sub("0x[0-9a-f]+", "X", misuse.text)) == ("uninitialised", words)
+    assert any(call.startswith("main") for call in misuse.at.calls)
+    assert misuse.allocated is not None
+    assert misuse.freed is None
+
+
+def test_it_is_told_once_for_each_place_and_counted() -> None:
+    assert [misuse.times for misuse in checked(elf("heap/blank"), ("often",))[1].misuse] == [100]
+
+
+@pytest.mark.parametrize("kind", ["musl", "glibc", "jemalloc", "tcmalloc"])
+def test_whatever_writes_a_byte_has_written_it(kind: str) -> None:
+    """x87, cmpxchg16b, maskmovdqu, movbe, rep stos, the kernel, realloc and calloc."""
+    run, heap = checked(elf("heap/blank", kind))
+    assert run.returncode == 0
+    assert [(misuse.text, misuse.at.calls) for misuse in heap.misuse] == []
+
+
+@needs_native
+@pytest.mark.parametrize("how", ["none", *(how for how, _ in BLANK), "path", "often"])
+def test_the_twin_knows_the_same_bytes_to_be_written(how: str) -> None:
+    path = elf("heap/blank")
+    ours, theirs = (checked(path, (how,), native=kind) for kind in (True, False))
+    assert ours[1].misuse == theirs[1].misuse
+    assert ours[0].counters == theirs[0].counters
 
 
 @pytest.mark.parametrize("libc", ["musl", "glibc"])
@@ -171,7 +221,7 @@ def test_checking_changes_nothing_of_the_run() -> None:
 
 @needs_native
 @pytest.mark.parametrize("libc", ["musl", "glibc"])
-@pytest.mark.parametrize("how", [*(how for how, _, _ in BAD), "memset", "often", "each", "kernel-path"])
+@pytest.mark.parametrize("how", [*(how for how, _, _ in BAD), "memset", "often", "each", "kernel-path", "fxsave"])
 def test_the_hooks_and_their_twin_tell_the_same(libc: str, how: str) -> None:
     path = elf("heap/accesses", libc)
     ours, theirs = (checked(path, (how,), native=kind) for kind in (True, False))
