@@ -45,6 +45,7 @@ KEPT = 100  # bad accesses that are told with their stacks
 _SCANS = re.compile(r"(str|wcs)n?len|_*(str(n?len|r?chr|chrnul)|(raw)?memchr|wcs(n?len|r?chr)|wmemchr)_s?sse\w+")
 _BOTH = re.compile(r"_*(strn?(cpy|cat|cmp|casecmp(_l)?)|stpn?cpy|memcmp(eq)?|wcsn?cmp|wcscpy|wmemcmp)_s?sse\w+")
 _READS = re.compile(r"_*(str(case)?str|strc?spn|strpbrk|memrchr|wcs\w+|wmem\w+)_s?sse\w+")
+_MIMALLOC = re.compile(r"_?mi_\w+")  # where it is there
 _ALLOCATOR = re.compile(r"_*(libc_)?(malloc|mall(info|opt)|tcache|arena|ptmalloc)\w*|_*libc_(thread_)?freeres")
 
 
@@ -238,9 +239,11 @@ def _block(block: np.void | None) -> str:
 def allocator_code(elf: Elf, bias: int, probes: Iterable[uprobes.Uprobe]) -> Iterator[tuple[int, int]]:
     """The functions that are an allocator's own, as ranges of addresses: the traced ones, those of known allocators,
     and what else was local to their source files."""
-    own = {probe.va - bias for probe in probes} | {function.va for function in allocators_of(elf)}
+    known = allocators_of(elf)
+    own = {probe.va - bias for probe in probes} | {function.va for function in known}
+    names = [_ALLOCATOR, *([_MIMALLOC] if any(function.family == "mimalloc" for function in known) else [])]
     for symbol in elf.symbols():
-        if symbol.type == STT_FUNC and (symbol.value in own or _ALLOCATOR.fullmatch(symbol.name)):
+        if symbol.type == STT_FUNC and (symbol.value in own or any(name.fullmatch(symbol.name) for name in names)):
             own.add(symbol.value)
             yield symbol.value + bias, symbol.value + bias + max(symbol.size, 1)
     for local in elf.files():
