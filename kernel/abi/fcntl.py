@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from kernel.abi.args import Bits, Choice, Flags, Option
+from kernel.abi.args import U32, Bits, Choice, Flags, Option
 
 
 class OpenAccess(Option, prefix="O_"):
@@ -141,7 +141,7 @@ class Access(Flags, prefix=""):
     X_OK = 1
 
 
-AccessFlags = Annotated[int, Bits(Access)]
+AccessFlags = Annotated[int, Bits(Access, U32)]
 
 
 class Fadv(Option, prefix="POSIX_FADV_"):
@@ -178,7 +178,7 @@ class Rename(Flags, prefix="RENAME_"):
     WHITEOUT = 4
 
 
-RenameFlags = Annotated[int, Bits(Rename)]
+RenameFlags = Annotated[int, Bits(Rename, U32)]
 
 
 class StatxMask(Flags, prefix="STATX_"):
@@ -200,7 +200,7 @@ class StatxMask(Flags, prefix="STATX_"):
     DIOALIGN = 0x2000
 
 
-StatxMaskFlags = Annotated[int, Bits(StatxMask)]
+StatxMaskFlags = Annotated[int, Bits(StatxMask, U32)]
 
 
 class StatxAttr(Flags, prefix="STATX_ATTR_"):
@@ -232,7 +232,7 @@ class Flock(Flags, prefix="LOCK_"):
     UN = 8
 
 
-FlockFlags = Annotated[int, Bits(Flock)]
+FlockFlags = Annotated[int, Bits(Flock, U32)]
 
 UTIME_NOW = (1 << 30) - 1
 UTIME_OMIT = (1 << 30) - 2

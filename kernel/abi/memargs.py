@@ -6,7 +6,7 @@ from typing import Annotated
 
 from kernel.abi.args import S32, U32, U64, Bits, Call, Flags, Iov, Kind, Worded, array, number, pointer
 from kernel.abi.errno import LinuxError
-from kernel.abi.mman import Mpol, Mremap
+from kernel.abi.mman import Mpol, MpolMode, Mremap
 
 
 class NewAddrKind(Kind):
@@ -41,10 +41,12 @@ MincoreVec = Annotated[int, MincoreVecKind()]
 
 
 def policy_mode(value: int) -> str:
-    """`MPOL_BIND|MPOL_F_STATIC_NODES`."""
-    flags = [name for bit, name in ((1 << 15, "MPOL_F_STATIC_NODES"), (1 << 14, "MPOL_F_RELATIVE_NODES"),
-                                    (1 << 13, "MPOL_F_NUMA_BALANCING")) if value & bit]  # fmt: skip
-    return "|".join([Mpol.text(value & ~0xE000), *flags])
+    """`MPOL_BIND|MPOL_F_STATIC_NODES`; where the mode is unknown, the flags alone have names."""
+    flags = [name for bit, name in MpolMode.words() if value & bit]
+    mode = value & ~(MpolMode.STATIC_NODES | MpolMode.RELATIVE_NODES | MpolMode.NUMA_BALANCING)
+    if flags and mode not in dict(Mpol.words()):
+        return "|".join([*flags, f"{mode:#x}"])
+    return "|".join([Mpol.text(mode), *flags])
 
 
 PolicyMode = Annotated[int, Worded(policy_mode, U32)]
@@ -74,14 +76,14 @@ OutNodeMask = Annotated[int, NodeMaskKind(after=True)]
 
 
 class OutPolicyKind(Kind):
-    """get_mempolicy's mode: `[MPOL_BIND]`."""
+    """get_mempolicy's mode: `[MPOL_BIND]`. strace knows of no flags here."""
 
     after = True
 
     def show(self, call: Call, value: int) -> str:
         if not value or call.failed:
             return pointer(value)
-        return f"[{policy_mode(number(call, value, 4))}]"
+        return f"[{Mpol.text(number(call, value, 4))}]"
 
 
 OutPolicy = Annotated[int, OutPolicyKind()]
@@ -148,6 +150,6 @@ MembarrierFlags = Annotated[int, Bits(MembarrierFlag, U32)]
 
 
 __all__ = [
-    "AddrIov", "MembarrierCpu", "MembarrierFlags", "MincoreVec", "MoveNodes", "MovePages", "MoveStatus", "NewAddr",
-    "NodeMask", "OutNodeMask", "OutPolicy", "PkeyRights", "PolicyMode",
+    "AddrIov", "MembarrierCpu", "MembarrierFlag", "MembarrierFlags", "MincoreVec", "MoveNodes", "MovePages",
+    "MoveStatus", "NewAddr", "NodeMask", "OutNodeMask", "OutPolicy", "PkeyRights", "PolicyMode",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ Members stand in the order in which strace prints them.
 
 from typing import Annotated
 
-from kernel.abi.args import Bits, Choice, Flags, HugeFlags, MmapFlags, Option
+from kernel.abi.args import U32, Bits, Choice, Flags, HugeFlags, MmapFlags, Option
 from kernel.abi.limits import HPAGE_SIZE as HPAGE_SIZE
 from kernel.abi.limits import PAGE_SIZE as PAGE_SIZE
 
@@ -113,7 +113,7 @@ class Ms(Flags, prefix="MS_"):
     INVALIDATE = 2
 
 
-MsFlags = Annotated[int, Bits(Ms)]
+MsFlags = Annotated[int, Bits(Ms, U32)]
 
 
 class Mcl(Flags, prefix="MCL_"):
@@ -124,17 +124,17 @@ class Mcl(Flags, prefix="MCL_"):
     ONFAULT = 4
 
 
-MclFlags = Annotated[int, Bits(Mcl)]
+MclFlags = Annotated[int, Bits(Mcl, U32)]
 
 
 class Mlock2(Flags, prefix="MLOCK_"):
     ONFAULT = 1
 
 
-Mlock2Flags = Annotated[int, Bits(Mlock2)]
+Mlock2Flags = Annotated[int, Bits(Mlock2, U32)]
 
 
-class Mpol(Option, prefix="MPOL_"):
+class Mpol(Option, prefix="MPOL_", later="WEIGHTED_INTERLEAVE"):
     """Memory policies: the value of a `mode` argument, less its MpolMode flags."""
 
     DEFAULT = 0
@@ -172,7 +172,7 @@ class MpolMf(Flags, prefix="MPOL_MF_", unknown="MPOL_???"):
 
 
 MpolGetFlags = Annotated[int, Bits(MpolGet)]
-MpolMfFlags = Annotated[int, Bits(MpolMf)]
+MpolMfFlags = Annotated[int, Bits(MpolMf, U32)]
 
 
 class Mfd(Flags, prefix="MFD_", later="NOEXEC_SEAL EXEC"):

@@ -5,7 +5,7 @@ Sources: uapi/linux/{sched,futex,wait,prctl,time}.h. Members stand in the order 
 
 from typing import Annotated
 
-from kernel.abi.args import Bits, Choice, Flags, Option
+from kernel.abi.args import U32, Bits, Choice, Flags, Option
 
 
 class Clone(Flags, prefix="CLONE_"):
@@ -200,7 +200,7 @@ class TimerFlag(Flags, prefix="TIMER_"):
     ABSTIME = 1
 
 
-TimerFlags = Annotated[int, Bits(TimerFlag)]
+TimerFlags = Annotated[int, Bits(TimerFlag, U32)]
 
 
 class Rusage(Option, prefix="RUSAGE_"):
@@ -230,14 +230,14 @@ class Grnd(Flags, prefix="GRND_"):
     INSECURE = 4
 
 
-GrndFlags = Annotated[int, Bits(Grnd)]
+GrndFlags = Annotated[int, Bits(Grnd, U32)]
 
 
 class Rseq(Flags, prefix="RSEQ_FLAG_"):
     UNREGISTER = 1
 
 
-RseqFlags = Annotated[int, Bits(Rseq)]
+RseqFlags = Annotated[int, Bits(Rseq, U32)]
 
 
 class Policy(Option, prefix="SCHED_"):
@@ -253,7 +253,7 @@ class Policy(Option, prefix="SCHED_"):
 PolicyChoice = Annotated[int, Choice(Policy)]
 
 
-class Membarrier(Option, prefix="MEMBARRIER_CMD_"):
+class Membarrier(Option, prefix="MEMBARRIER_CMD_", later="GET_REGISTRATIONS"):
     QUERY = 0
     GLOBAL = 1
     GLOBAL_EXPEDITED = 2
@@ -264,6 +264,7 @@ class Membarrier(Option, prefix="MEMBARRIER_CMD_"):
     REGISTER_PRIVATE_EXPEDITED_SYNC_CORE = 64
     PRIVATE_EXPEDITED_RSEQ = 128
     REGISTER_PRIVATE_EXPEDITED_RSEQ = 256
+    GET_REGISTRATIONS = 512
 
 
 MembarrierChoice = Annotated[int, Choice(Membarrier)]
@@ -276,4 +277,4 @@ class Pidfd(Flags, prefix="PIDFD_", later="THREAD"):
     THREAD = 0x80
 
 
-PidfdFlags = Annotated[int, Bits(Pidfd)]
+PidfdFlags = Annotated[int, Bits(Pidfd, U32)]

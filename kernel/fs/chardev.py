@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kernel.abi.errno import ENODEV, ENOSPC, ENXIO, LinuxError
 from kernel.abi.fcntl import S_IFCHR
+from kernel.fs.dentry import full_name
 from kernel.fs.file import File
 from kernel.fs.ramfs import RamNode
 
@@ -56,12 +57,21 @@ class NullFile(File):
 
 
 class ZeroFile(NullFile):
-    """/dev/zero: endless zeros; a mapping of it is anonymous memory."""
+    """/dev/zero: endless zeros; a private mapping of it is anonymous memory, which bears the file's name."""
 
     __slots__ = ()
 
     def pread(self, n: int, pos: int) -> bytes:
         return bytes(n)
+
+    @property
+    def name(self) -> str:
+        return full_name(self.path).decode("utf-8", "surrogateescape")
+
+    @property
+    def identity(self) -> tuple[int, int, int]:
+        """As a Mappable has it."""
+        return 0, self.inode.fs.dev, self.inode.ino
 
     def mappable(self) -> Mappable | None:
         return None

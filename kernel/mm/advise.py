@@ -228,7 +228,7 @@ def pageout(mm: Mm, vma: Vma, start: int, end: int) -> None:
                 continue
             owners = refs[(entry & PFN) >> 12]
             if entry & ANON:
-                gone |= owners == 1 and evict_anon(mm, k, entry)
+                gone |= owners == 1 and evict_anon(mm, vma, k, entry)
             elif owners == 2:  # the page cache is one
                 page = va + (k - i << 12)
                 zap_range(mm, vma, page, page + 4096)
@@ -268,10 +268,11 @@ def remove(mm: Mm, vma: Vma, start: int, end: int) -> None:
     """MADV_REMOVE: punch a hole into the file or the shared memory behind the mapping."""
     if vma.flags & LOCKED:
         raise LinuxError(EINVAL, "MADV_REMOVE of locked memory")
-    if vma.mappable is None:
+    if vma.file is None:
         raise LinuxError(EINVAL, "MADV_REMOVE is for shared mappings of a file or of shared memory")
     if vma.flags & (SHARED | MAYWRITE) != SHARED | MAYWRITE:
         raise LinuxError(EACCES, "MADV_REMOVE needs a shared mapping that may be written")
+    assert vma.mappable is not None
     first, last = vma.page_index(start), vma.page_index(end)
     if isinstance(vma.mappable, Shmem):
         vma.mappable.punch(first, last)

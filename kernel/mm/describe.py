@@ -33,8 +33,8 @@ def describe(mm: Mm, va: int) -> str:
 
 def name(mm: Mm, vma: Vma) -> str:
     """What /proc/self/maps calls a mapping; "" for anonymous memory."""
-    if vma.mappable is not None:
-        return vma.mappable.name
+    if vma.origin is not None:
+        return vma.origin.name
     if vma.name:
         return vma.name
     if vma.start < mm.brk and vma.end > mm.start_brk:

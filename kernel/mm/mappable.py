@@ -12,7 +12,19 @@ if TYPE_CHECKING:
     from kernel.mm.vma import Vma
 
 
-class Mappable(Protocol):
+class Origin(Protocol):
+    """What a mapping was made of, as /proc/[pid]/maps shows it."""
+
+    @property
+    def name(self) -> str:
+        """The path that /proc/self/maps shows (may be "/memfd:x (deleted)", "/dev/zero (deleted)")."""
+
+    @property
+    def identity(self) -> tuple[int, int, int]:
+        """(major, minor, inode) as /proc/self/maps shows them."""
+
+
+class Mappable(Origin, Protocol):
     """The content behind a file or shared mapping (Linux: struct address_space)."""
 
     def frame(self, index: int, write: bool) -> int | None:
@@ -33,11 +45,3 @@ class Mappable(Protocol):
 
     def sync(self, start: int, end: int) -> None:
         """Write dirty pages [start, end) (page indices) back to where they belong (msync(2), MS_SYNC)."""
-
-    @property
-    def name(self) -> str:
-        """The path that /proc/self/maps shows (may be "/memfd:x (deleted)", "/dev/zero (deleted)")."""
-
-    @property
-    def identity(self) -> tuple[int, int, int]:
-        """(major, minor, inode) as /proc/self/maps shows them."""

@@ -107,7 +107,7 @@ def numa_maps_line(mm: Mm, vma: Vma) -> str:
 
 def _place(mm: Mm, vma: Vma) -> str:
     called = name(mm, vma)
-    if vma.mappable is not None:
+    if vma.origin is not None:
         for char in "\n\t= ":
             called = called.replace(char, f"\\{ord(char):03o}")
         return f" file={called}"

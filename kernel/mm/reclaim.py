@@ -1,8 +1,8 @@
 """Reclaim: which pages leave RAM when it is full (mm/vmscan.c, as a clock over the real accessed bits).
 
-First what costs nothing: file pages that nobody maps, then lazily freed (MADV_FREE) and clean file pages. Then, as
-long as there is swap, anonymous and shared memory, tmpfs and memfds, mapped or not, and file pages that must be written
-back. Never: pages of locked or huge-page mappings, private pages that several own.
+First what costs nothing: file pages that nobody maps, then lazily freed (MADV_FREE), droppable (MAP_DROPPABLE) and
+clean file pages. Then, as long as there is swap, anonymous and shared memory, tmpfs and memfds, mapped or not, and file
+pages that must be written back. Never: pages of locked or huge-page mappings, private pages that several own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from kernel.mm.mm import ANON as ANON_RSS
 from kernel.mm.mm import SWAP as SWAPPED
 from kernel.mm.pte import ANON, HERE, PFN, SPECIAL, SWAP, A, D
-from kernel.mm.vma import HUGETLB, IO, LOCKED, PFNMAP
+from kernel.mm.vma import DROPPABLE, HUGETLB, IO, LOCKED, PFNMAP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,21 +128,22 @@ class Clock:
             return isinstance(vma.mappable, Evictable) and (hard or not (entry & D or vma.shmem))
         if self.frames.refs[(entry & PFN) >> 12] != 1:
             return False
-        return not entry & D or (hard and not self.frames.swap.full)
+        return not entry & D or bool(vma.flags & DROPPABLE) or (hard and not self.frames.swap.full)
 
     def _evict(self, mm: Mm, vma: Vma, va: int, k: int, entry: int, hard: bool) -> bool:
         if entry & ANON:
-            return evict_anon(mm, k, entry)
+            return evict_anon(mm, vma, k, entry)
         assert isinstance(vma.mappable, Evictable)
         return vma.mappable.evict(vma.page_index(va), hard)
 
 
-def evict_anon(mm: Mm, k: int, entry: int) -> bool:
+def evict_anon(mm: Mm, vma: Vma, k: int, entry: int) -> bool:
     """Take the anonymous page of PTE number `k`, whose only owner it is: drop it if it is lazily freed and was not
-    written since, else move it to swap. False: swap is full. The TLB is the caller's business."""
+    written since, or of a MAP_DROPPABLE mapping, else move it to swap. False: swap is full. The TLB is the caller's
+    business."""
     frames = mm.frames
     pfn = (entry & PFN) >> 12
-    if not entry & D:
+    if not entry & D or vma.flags & DROPPABLE:
         mm.words[k] = 0
         if isinstance(frames.reclaim, Clock):
             frames.reclaim.lazily_freed += 1

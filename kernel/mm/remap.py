@@ -63,15 +63,15 @@ def _move_all(mm: Mm, start: int, length: int, new_addr: int, dontunmap: bool) -
         addr, size = max(lo, start), min(hi, end) - max(lo, start)
         vma = mm.vmas.find(addr)
         if vma is not None and not _several(vma) and (n or hi < end):
-            raise LinuxError(EFAULT, "only anonymous and shmem mappings can be moved together")
+            raise LinuxError(EFAULT, "private mappings of /dev/zero are not moved together with others")
         vma = _check(mm, vma, addr, size, size, True, dontunmap)
         _to(mm, vma, addr, size, size, new_addr + addr - start, True, dontunmap)
     return new_addr
 
 
 def _several(vma: Vma) -> bool:
-    """vma_multi_allowed: disk files have a placement of their own, which could put them elsewhere."""
-    return vma.mappable is None or vma.shmem
+    """vma_multi_allowed: /dev/zero has a placement of its own, which could put its private mappings elsewhere."""
+    return vma.file is None or vma.mappable is not None
 
 
 def _check(mm: Mm, vma: Vma | None, addr: int, old: int, new: int, moving: bool, dontunmap: bool) -> Vma:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from kernel.mm.pte import ANON, PROTECTION, D, W
 
 if TYPE_CHECKING:
-    from kernel.mm.mappable import Mappable
+    from kernel.mm.mappable import Mappable, Origin
     from kernel.mm.mempolicy import Policy
 
 READ, WRITE, EXEC, SHARED = 1, 2, 4, 8
@@ -105,6 +105,11 @@ class Vma:
     def shared(self) -> bool:
         """As /proc/self/maps says it: `s` (a shared mapping of a read-only file counts)."""
         return bool(self.flags & MAYSHARE)
+
+    @property
+    def origin(self) -> Origin | None:
+        """What maps names: its content, or the file that private anonymous memory was mapped from (/dev/zero)."""
+        return self.mappable if self.mappable is not None else cast("Origin | None", self.file)
 
     def page_index(self, va: int) -> int:
         """The index of va's page in `mappable`."""

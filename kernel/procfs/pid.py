@@ -26,12 +26,12 @@ NAME_COLUMN = 73  # where a mapping's name begins
 
 def maps_line(mm: Mm, vma: Vma) -> bytes:
     """One line of maps (show_map_vma), its newline included."""
-    flags, mappable = vma.flags, vma.mappable
+    flags, origin = vma.flags, vma.origin
     perms = _PERMS[flags & (READ | WRITE | EXEC)] + ("s" if flags & MAYSHARE else "p")
-    if mappable is None:
+    if origin is None:
         line = f"{vma.start:08x}-{vma.end:08x} {perms} 00000000 00:00 0"
     else:
-        (major, minor, ino), offset = mappable.identity, vma.pgoff << 12
+        (major, minor, ino), offset = origin.identity, vma.pgoff << 12
         line = f"{vma.start:08x}-{vma.end:08x} {perms} {offset:08x} {major:02x}:{minor:02x} {ino}"
     name = mapping_name(mm, vma)
     if not name:
@@ -42,8 +42,8 @@ def maps_line(mm: Mm, vma: Vma) -> bytes:
 
 def mapping_name(mm: Mm, vma: Vma) -> str:
     """The last column: a path, [heap], [stack], or what prctl(PR_SET_VMA) named."""
-    if vma.mappable is not None:
-        return vma.mappable.name
+    if vma.origin is not None:
+        return vma.origin.name
     if vma.start < mm.brk and vma.end > mm.start_brk:
         return "[heap]"
     if vma.start <= mm.start_stack <= vma.end:

@@ -151,13 +151,13 @@ def _get(task: Task, addr: int, flags: int) -> tuple[int, int]:
 
 def _put_nodes(task: Task, mask: int, maxnode: int, nodes: int) -> None:
     """copy_nodes_to_user."""
-    size = -(-(maxnode - 1 & U64) // 64) * 8
+    size = (maxnode - 1 + 63 & U64) >> 6 << 3
     known = 8
     if size > known:
         if size > 4096:
             raise LinuxError(EINVAL, f"maxnode {maxnode} is more than a page of bits")
         clear_user(task.mm, mask + known, size - known)
-    task.mm.copy_to_user(mask, nodes.to_bytes(known, "little")[: min(size, known)])
+    task.mm.copy_to_user(mask, (nodes & U64).to_bytes(known, "little")[: min(size, known)])
 
 
 @syscall

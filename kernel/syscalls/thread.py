@@ -18,7 +18,7 @@ from kernel.abi.errno import (
     LinuxError,
 )
 from kernel.abi.limits import TASK_SIZE
-from kernel.abi.memargs import MembarrierCpu, MembarrierFlags
+from kernel.abi.memargs import MembarrierCpu, MembarrierFlag, MembarrierFlags
 from kernel.abi.prctlargs import ArchAddr, ArchCommand
 from kernel.abi.sched import (
     FUTEX_BITSET_MATCH_ANY,
@@ -310,13 +310,16 @@ def getcpu(task: Task, cpu: OutInt, node: OutInt, tcache: Addr) -> int:
 @syscall(result=MembarrierResult)
 def membarrier(task: Task, cmd: MembarrierChoice, flags: MembarrierFlags, cpu_id: MembarrierCpu) -> int:
     """membarrier(2). One thread sees its own stores in order, so every barrier is done when it is asked for."""
-    if flags:
-        raise LinuxError(EINVAL, "unknown flags")
+    if flags and (cmd != Membarrier.PRIVATE_EXPEDITED_RSEQ or flags != MembarrierFlag.CPU):
+        raise LinuxError(EINVAL, "the only flag is MEMBARRIER_CMD_FLAG_CPU, of MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ")
     if cmd == Membarrier.QUERY:
-        return 0x1FF
-    if cmd not in [1 << bit for bit in range(9)]:
+        return (Membarrier.GET_REGISTRATIONS << 1) - 1
+    if cmd <= 0 or cmd & cmd - 1 or cmd > Membarrier.GET_REGISTRATIONS:
         raise LinuxError(EINVAL, "unknown command")
     process = task.process
+    if cmd == Membarrier.GET_REGISTRATIONS:
+        private = process.membarriers & (SYNC_CORE_READY | RSEQ_READY)  # each of these says that one is expedited
+        return process.membarriers | (Membarrier.REGISTER_PRIVATE_EXPEDITED if private else 0)
     if cmd in _REGISTRATIONS:
         process.membarriers |= cmd
     elif cmd in _NEEDS and not process.membarriers & _NEEDS[cmd]:
@@ -324,16 +327,15 @@ def membarrier(task: Task, cmd: MembarrierChoice, flags: MembarrierFlags, cpu_id
     return 0
 
 
+SYNC_CORE_READY = Membarrier.REGISTER_PRIVATE_EXPEDITED_SYNC_CORE
+RSEQ_READY = Membarrier.REGISTER_PRIVATE_EXPEDITED_RSEQ
 _REGISTRATIONS = (
-    Membarrier.REGISTER_GLOBAL_EXPEDITED,
-    Membarrier.REGISTER_PRIVATE_EXPEDITED,
-    Membarrier.REGISTER_PRIVATE_EXPEDITED_SYNC_CORE,
-    Membarrier.REGISTER_PRIVATE_EXPEDITED_RSEQ,
-)
+    Membarrier.REGISTER_GLOBAL_EXPEDITED, Membarrier.REGISTER_PRIVATE_EXPEDITED, SYNC_CORE_READY, RSEQ_READY,
+)  # fmt: skip
 _NEEDS = {
     Membarrier.PRIVATE_EXPEDITED: Membarrier.REGISTER_PRIVATE_EXPEDITED,
-    Membarrier.PRIVATE_EXPEDITED_SYNC_CORE: Membarrier.REGISTER_PRIVATE_EXPEDITED_SYNC_CORE,
-    Membarrier.PRIVATE_EXPEDITED_RSEQ: Membarrier.REGISTER_PRIVATE_EXPEDITED_RSEQ,
+    Membarrier.PRIVATE_EXPEDITED_SYNC_CORE: SYNC_CORE_READY,
+    Membarrier.PRIVATE_EXPEDITED_RSEQ: RSEQ_READY,
 }
 
 

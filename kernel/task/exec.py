@@ -111,6 +111,7 @@ def _replace(task: Task, path: Path, filename: bytes, program: loader.Program) -
     process.auxv = program.auxv
     process.dumpable = 1
     process.keep_caps = False
+    process.membarriers = 0  # they belong to the address space
     start_thread(task, program.entry, program.sp)
 
 

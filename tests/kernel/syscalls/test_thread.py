@@ -170,12 +170,26 @@ def test_scheduling_policies_are_kept_but_real_time_needs_a_right(world: World) 
 
 
 def test_membarrier_wants_a_registration(world: World) -> None:
-    assert world.call("membarrier", 0, 0, 0) == 0x1FF
+    assert world.call("membarrier", 0, 0, 0) == 0x3FF
     assert world.call("membarrier", 8, 0, 0) == -EPERM
     assert world.call("membarrier", 16, 0, 0) == 0
     assert world.call("membarrier", 8, 0, 0) == 0
     assert world.call("membarrier", 0, 1, 0) == -EINVAL
     assert world.call("membarrier", 3, 0, 0) == -EINVAL
+
+
+def test_membarrier_tells_its_registrations(world: World) -> None:
+    """All as a native Linux 6.18 answers."""
+    assert world.call("membarrier", 512, 0, 0) == 0
+    assert world.call("membarrier", 64, 0, 0) == 0
+    assert world.call("membarrier", 512, 0, 0) == 0x50
+    assert world.call("membarrier", 8, 0, 0) == -EPERM
+    assert world.call("membarrier", 256, 0, 0) == 0
+    assert world.call("membarrier", 128, 1, 5000) == 0
+    assert world.call("membarrier", 128, 3, 0) == -EINVAL
+    assert world.call("membarrier", 4, 1, 0) == -EINVAL
+    assert world.call("membarrier", 4, 0, 0) == 0
+    assert world.call("membarrier", 512, 0, 0) == 0x154
 
 
 @pytest.mark.parametrize("name", ["clone", "clone3", "fork", "vfork"])
