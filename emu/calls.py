@@ -64,6 +64,7 @@ class _HeapFields(NamedTuple):
     default_suppressions: bool = True
     strict: bool = False  # check what the allocator promises
     memcheck: bool = False  # each load and store checked against the blocks
+    uninitialised: bool = False  # and loads of bytes that nobody has written
 
 
 class HeapOptions(_HeapFields):
@@ -77,6 +78,8 @@ class HeapOptions(_HeapFields):
             self = super().__new__(cls, *args, **named)
             if not 0 <= self.stack <= FRAMES:
                 raise RuleError(f"call stacks of {self.stack} frames: it is 0 to {FRAMES}")
+            if self.uninitialised and not self.memcheck:
+                raise RuleError("uninitialised needs memcheck")
             return self
 
 
@@ -106,14 +109,18 @@ TOTALS = struct.Struct(f"<8Q4q{2 + 4 + 16 + CLASSES + 2 * CLASSES * SMALL_COST}Q
 # What is told of an instruction that touches memory it has no business with
 ALLOCATOR, SCANS, READS, WIDE = 2, 4, 8, 16  # memcheck.h
 BOTH, APART, UNNAMED = 32, 64, 128  # not by loads and stores of the usual sizes; nobody knows what function it is in
+COPIES = 256  # it loads to copy
+READ, WRITE, BLANK_READ = 0, 1, 3  # how it touches that
 TELLS = 50  # accesses of one instruction that a listener is told of
 
 
 class MemoryListener(NamedTuple):
     """Who is told of bad accesses. The CPU's RIP is at the instruction."""
 
-    traits: Callable[[int], int]  # of the instruction at an address, asked once: ALLOCATOR, SCANS, BOTH, READS, UNNAMED
-    access: Callable[[int, int, int, bool], None]  # (rip, va, size, it stores): bytes there are bad
+    # Of the instruction at an address, asked once: ALLOCATOR, SCANS, BOTH, READS, COPIES, UNNAMED
+    traits: Callable[[int], int]
+    # (rip, va, size, READ, WRITE or BLANK_READ): bytes there are bad, or all are blank
+    access: Callable[[int, int, int, int], None]
 
 
 class MemoryPlan(NamedTuple):
@@ -124,6 +131,7 @@ class MemoryPlan(NamedTuple):
     barred: tuple[tuple[int, int], ...]  # ranges that no allocator owns: what lies beside a block there may be used
     # By function: bytes after its blocks (0: to a multiple of 8), and before, that are nobody's; are its blocks blank?
     slacks: tuple[tuple[int, int, bool], ...]
+    loads_blank: bool  # loads of blank bytes are told, not exactly: copies of structures make some
 
 
 class MemoryHooks(Protocol):

@@ -116,16 +116,16 @@ class Machine:
             elf, bias, task.tid, mm.cr3, mm.counters, _peek(mm), self.cpu.read_regs,
             lambda va: describe(mm, va), self.cpu.trace_calls, self.kernel.system.probes, lambda: self.cpu.insns,
             lambda: _ranges(mm), lambda: task.mm is not mm, lambda start, end: resident(mm, start, end),
-            self._access(mm) if options.memcheck else None,
+            self._access(mm, options.uninitialised) if options.memcheck else None,
         )  # fmt: skip
         probes = probes_of(elf, bias, options.rules)
         return HeapTracer(fold, spaces, options.sinks, probes, guest, options.stack, record, options.strict)
 
-    def _access(self, mm: Mm) -> Access:
+    def _access(self, mm: Mm, uninitialised: bool) -> Access:
         from emu.trace.memcheck import Access
 
         cpu = self.cpu
-        return Access(cpu.check_memory, cpu.retired_at, lambda: cpu.in_syscall, mm.frames.zero_pfn)
+        return Access(cpu.check_memory, cpu.retired_at, lambda: cpu.in_syscall, mm.frames.zero_pfn, uninitialised)
 
     def run(self, interrupts: Interrupts, unread: Callable[[], bool] | None = None) -> Stopped:
         """The trap loop. What the guest does to itself is its end; what we do to it is in the value.

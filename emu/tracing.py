@@ -122,6 +122,7 @@ class _Traced:
                 "stack": options.stack,
                 "strict": options.strict,
                 "memcheck": options.memcheck,
+                "uninitialised": options.uninitialised,
                 "errno_checked": tracer.promises is not None and tracer.promises.errno_checked,
                 "rules": [(rule.where, rule.does) for rule in options.rules],
                 "suppressions": self._suppressions,

@@ -25,6 +25,12 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
         "of blocks; and syscalls that read bytes of a block which nobody has written (copies of them count as "
         "written); implies --heap",
     )
+    add(
+        "--uninitialised",
+        action="store_true",
+        help="with --memcheck: tell loads of never-written bytes, too. Not exact: programs may copy such bytes, in "
+        "structures, so only loads of nothing else are told, and none of memcpy and the string functions",
+    )
     add("--stack", metavar="N", type=int, help="tell places by N frames of the call stack, at most 64 (with --heap)")
     add(
         "--alloc",
@@ -71,6 +77,8 @@ def options_of(options: argparse.Namespace) -> HeapOptions | None:
     """What to trace; None: nothing. Raises Refusal."""
     names = ["stack", "alloc", "alloc_file", "record", "strict", "suppressions"]
     names += ["no_default_suppressions", "error_exitcode"]
+    if options.uninitialised and not options.memcheck:
+        raise Refusal("--uninitialised needs --memcheck")
     asked = [name for name in names if getattr(options, name) not in (None, False, [])]
     if not options.heap and not options.memcheck:
         if asked:
@@ -93,6 +101,7 @@ def options_of(options: argparse.Namespace) -> HeapOptions | None:
             strict=options.strict,
             default_suppressions=not options.no_default_suppressions,
             memcheck=options.memcheck,
+            uninitialised=options.uninitialised,
         )
     except RuleError as wrong:
         raise Refusal(str(wrong)) from None

@@ -57,6 +57,7 @@ class NativeMemory:
             raise RuntimeError("no place near to translated code")
         self._state = state = found.contents
         state.cr3, state.tells, state.cpu = plan.cr3, TELLS, _cpu(emulator)
+        state.loads_blank = plan.loads_blank
         state.restore = _address(emulator, memory.RESTORE)
         for index, name in enumerate(memory.HELPERS):
             state.helpers[index] = _address(emulator, name) or None
@@ -105,5 +106,5 @@ class NativeMemory:
         code = walk.read(self._words, self._ram, self._cr3, pc, decode.LONGEST)
         return operands.traits(self._listener.traits(pc), code)
 
-    def _on_access(self, pc: int, va: int, size: int, store: int) -> None:
-        self._listener.access(pc, va, size, bool(store))
+    def _on_access(self, pc: int, va: int, size: int, how: int) -> None:
+        self._listener.access(pc, va, size, how)

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from emu.calls import APART, SCANS, UNNAMED, WIDE
+from emu.calls import APART, COPIES, SCANS, UNNAMED, WIDE
 from emu.cpu import access
 from kernel.cpu import Regs
 
@@ -42,7 +42,8 @@ def traits(known: int, code: bytes) -> int:
     mnemonic = insn.mnemonic.split()[-1]
     apart = _form(mnemonic) is not None or mnemonic.startswith(_MASKED) or _is_long_double(mnemonic, sizes)
     scans = SCANS if _XMM in sizes and known & UNNAMED else 0
-    return known | scans | (WIDE if _XMM in sizes else 0) | (APART if apart else 0)
+    copies = COPIES if mnemonic.startswith("movs") and sizes and insn.operands[0].type == X86_OP_MEM else 0
+    return known | scans | copies | (WIDE if _XMM in sizes else 0) | (APART if apart else 0)
 
 
 def _form(mnemonic: str) -> tuple[int, bool] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from emu.calls import APART, TELLS, MemoryListener, MemoryPlan
+from emu.calls import APART, BLANK_READ, READ, TELLS, WRITE, MemoryListener, MemoryPlan
 from emu.cpu import decode, operands, vmcb, walk
 from emu.cpu import libunicorn as u
 from emu.cpu.callhooks import guarded
@@ -45,7 +45,7 @@ class PythonMemory:
         self._told: dict[int, int] = {}
         self._more: dict[int, int] = {}
         self._halves: list[tuple[int, int]] = []  # (offset in its page, size) of loads that are parts of the last one
-        self._last = (0, 0, 0, False)
+        self._last = (0, 0, 0, READ)
         self._on = True
         callback = u.MemCallback(guarded(self._on_access, fail, None))
         emulator.hook(u.HOOK_MEM_READ | u.HOOK_MEM_WRITE, callback)
@@ -84,7 +84,9 @@ class PythonMemory:
         if store and self._shadow.first_blank(va, size) >= 0:
             self._wrote(va, size)
         if self._shadow.bad(va, size):
-            self._examine(va, size, store)
+            self._examine(va, size, WRITE if store else READ)
+        elif not store and self._plan.loads_blank and self._shadow.first_blank(va, size) == 0:
+            self._examine(va, size, BLANK_READ)
 
     def _wrote(self, va: int, size: int) -> None:
         """An APART instruction counts as one that writes all that it may."""
@@ -98,17 +100,18 @@ class PythonMemory:
             traits = self._traits[pc] = operands.traits(self._listener.traits(pc), self._code(pc))
         return traits
 
-    def _examine(self, va: int, size: int, store: bool) -> None:
+    def _examine(self, va: int, size: int, how: int) -> None:
         if self._calls.inside():
             return
         regs = self._regs()
         pc = regs.rip
         traits = self._traits_of(pc)
         if traits & APART:
-            va, size, store = operands.whole(self._code(pc), regs, store) or (va, size, store)
-        if self._shadow.spares(traits, va, size, store, (regs.rdi, regs.rsi)):
+            va, size, store = operands.whole(self._code(pc), regs, how == WRITE) or (va, size, how == WRITE)
+            how = how if how == BLANK_READ else WRITE if store else READ
+        if self._spares(traits, va, size, how, (regs.rdi, regs.rsi)):
             return
-        this = (self._blocks.here(pc), pc, va, store)
+        this = (self._blocks.here(pc), pc, va, how)
         if this == self._last:  # its second page was absent: it begins again
             return
         self._last = this
@@ -117,7 +120,12 @@ class PythonMemory:
             self._more[pc] = self._more.get(pc, 0) + 1
             return
         self._told[pc] = told + 1
-        self._listener.access(pc, va, size, store)
+        self._listener.access(pc, va, size, how)
+
+    def _spares(self, traits: int, va: int, size: int, how: int, pointers: tuple[int, int]) -> bool:
+        if how == BLANK_READ:
+            return self._shadow.spares_blank(traits, va, size)
+        return self._shadow.spares(traits, va, size, how == WRITE, pointers)
 
     def _regs(self) -> Regs:
         return Regs(*self._registers.read())

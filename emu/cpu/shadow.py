@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emu.calls import ALLOCATOR, APART, BOTH, READS, SCANS, WIDE
+from emu.calls import ALLOCATOR, APART, BOTH, COPIES, READS, SCANS, WIDE
 
 if TYPE_CHECKING:
     from emu.cpu.pythonevents import Block, Event
@@ -192,6 +192,15 @@ class Shadow:
         if size < 8 or va % 8:
             return False
         return self.bad(va & ~15, 16) < 16 if traits & WIDE else self.bad(va, 8) < 8
+
+    def spares_blank(self, traits: int, va: int, size: int) -> bool:
+        """Is this load none to tell of: not all of its bytes are blank, or it may load such?"""
+        if traits & (ALLOCATOR | READS | SCANS | COPIES) or not self._all_blank(va, size):
+            return True
+        return bool(traits & WIDE) and not self._all_blank(va & ~15, 16)
+
+    def _all_blank(self, va: int, size: int) -> bool:
+        return all(self._has(at, "blank") for at in range(va, va + size))
 
     def _has(self, va: int, what: str) -> bool:
         page = self._pages.get(va // PAGE)

@@ -98,24 +98,38 @@ static int spared(const insn *i, uint64_t va, unsigned size)
     return i->flags & MC_WIDE ? !all_bad(va & ~15ull, 16) : !all_bad(va, 8);
 }
 
-enum { READS, WRITES, READS_ALL }; /* the last one: in a way that nothing excuses */
+enum { READS, WRITES, READS_ALL, READS_BLANK }; /* READS_ALL: in a way that nothing excuses */
+
+static int nothing_written(uint64_t va, unsigned size)
+{
+    for (uint64_t at = va; at < va + size; at++)
+        if (!(near_page(at / PAGE)->words[at % PAGE / 64].blank >> at % 64 & 1))
+            return 0;
+    return 1;
+}
+
+/* May this instruction load blank bytes? */
+static int spared_blank(const insn *i, uint64_t va)
+{
+    return i->flags & (MC_READS | MC_SCANS | MC_COPIES) || (i->flags & MC_WIDE && !nothing_written(va & ~15ull, 16));
+}
 
 static __attribute__((noinline)) void examine(uint64_t va, unsigned size, int how, uintptr_t host_pc)
 {
     uint64_t pc = 0;
-    if (!mc_on || S->cr3 != M.cr3 || !some_bad(va, size) || hp_inside())
+    if (!mc_on || S->cr3 != M.cr3 || !(how == READS_BLANK ? nothing_written(va, size) : some_bad(va, size)) || hp_inside())
         return;
     M.restore(M.cpu, host_pc, 0);
     S->reg_read(S->uc, RIP, &pc);
     insn *i = insn_at(pc);
-    if (i->flags & MC_ALLOCATOR || (how == READS && spared(i, va, size)))
+    if (i->flags & MC_ALLOCATOR || (how == READS && spared(i, va, size)) || (how == READS_BLANK && spared_blank(i, va)))
         return;
     if (i->told == M.tells) {
         i->more++;
         return;
     }
     i->told++;
-    M.on_access(pc, va, size, how == WRITES);
+    M.on_access(pc, va, size, how == READS_ALL ? READS : (uint32_t)how);
 }
 
 /* Bytes of which some are blank or bad, or which lie in two words, have been written. */
@@ -132,16 +146,24 @@ static __attribute__((noinline)) void stored(uint64_t va, unsigned size, uintptr
     examine(va, size, WRITES, host_pc);
 }
 
+/* Bytes of which some are blank or bad, or which lie in two words, have been read, and it matters. */
+static __attribute__((noinline)) void loaded(uint64_t va, unsigned size, uintptr_t host_pc)
+{
+    examine(va, size, some_bad(va, size) ? READS : READS_BLANK, host_pc);
+}
+
 static inline __attribute__((always_inline)) void look(uint64_t va, unsigned size, int how, uintptr_t host_pc)
 {
     const entry *e = &cache[va / PAGE % CACHED];
     unsigned at = va % PAGE;
     const word *w = &(e->vpn == va / PAGE + 1 ? e->page : near_page(va / PAGE))->words[at / 64];
-    uint64_t hit = (how == WRITES ? w->bad | w->blank : w->bad) >> at % 64 & ((1u << size) - 1);
+    uint64_t hit = (how == READS ? w->bad : w->bad | w->blank) >> at % 64 & ((1u << size) - 1);
     if (__builtin_expect(!hit && at % 64 + size <= 64, 1))
         return;
     if (how == WRITES)
         stored(va, size, host_pc);
+    else if (how == READS_BLANK)
+        loaded(va, size, host_pc);
     else
         examine(va, size, how, host_pc);
 }
@@ -185,7 +207,9 @@ static inline __attribute__((always_inline)) void *host_of(const void *env, uint
     return (void *)(uintptr_t)(va + e[ADDEND]);
 }
 
-#define LOAD(name, n, size, type) \
+/* Two of each load: the second is for runs in which a load of blank bytes is told. */
+#define LOAD(name, n, size, type) LOAD_AS(name, n, size, type, READS) LOAD_AS(name##_blank, n, size, type, READS_BLANK)
+#define LOAD_AS(name, n, size, type, kind) \
     static uint64_t name(void *env, uint64_t va, uint32_t how, uintptr_t host_pc) \
     { \
         const void *host = host_of(env, va, how, size, 0); \
@@ -198,7 +222,7 @@ static inline __attribute__((always_inline)) void *host_of(const void *env, uint
             value = ((uint64_t (*)(void *, uint64_t, uint32_t, uintptr_t))M.helpers[n])(env, va, how, host_pc); \
             prove(env, va, how, 0); \
         } \
-        look(va, size, READS, host_pc); \
+        look(va, size, kind, host_pc); \
         return value; \
     }
 #define STORE(name, n, size, type) \

@@ -13,12 +13,14 @@ enum { /* of an instruction: emu/calls.py */
     MC_SCANS = 4,     /* a string function, which looks further than it must; its string is in rdi */
     MC_READS = 8,     /* another of these, whose loads tell nothing */
     MC_BOTH = 32,     /* and another in rsi */
-    MC_WIDE = 16      /* it loads 16 bytes at once, which come in two halves */
+    MC_WIDE = 16,     /* it loads 16 bytes at once, which come in two halves */
+    MC_COPIES = 256   /* it copies what it loads */
 };
 
 typedef struct {
     uint64_t cr3;                         /* of the address space that is checked */
     uint64_t tells;                       /* accesses of one instruction that are told */
+    uint64_t loads_blank;                 /* 1: loads of blank bytes are told */
     uint64_t blocks, redirected;          /* looked through; and calls in them */
     void *cpu;                            /* Unicorn's CPU object */
     int (*restore)(void *cpu, uintptr_t host_pc, int will_exit); /* makes RIP exact */
@@ -26,7 +28,7 @@ typedef struct {
     void *aparts[MC_APARTS];              /* so are these; and between which addresses they lie */
     uintptr_t apart_low, apart_high;
     uint32_t (*on_pc)(uint64_t pc);
-    void (*on_access)(uint64_t pc, uint64_t va, uint32_t size, uint32_t store);
+    void (*on_access)(uint64_t pc, uint64_t va, uint32_t size, uint32_t how); /* 0: reads, 1: writes, 3: reads blank bytes */
 } mc_state;
 
 extern int mc_on;

@@ -22,10 +22,12 @@ static void apart(const void *env, uint64_t a, uint64_t b, uint64_t c, uintptr_t
     }
     if (how & WIDTH && !(uint32_t)b)
         size -= 14;
-    if (how & OUT)
-        mc_wrote(a, size);
     if (some_bad(a, size))
         examine(a, size, how & IN ? READS_ALL : WRITES, host_pc);
+    else if (M.loads_blank && how & IN)
+        examine(a, size, READS_BLANK, host_pc);
+    if (how & OUT)
+        mc_wrote(a, size);
 }
 
 static uint8_t *stubs; /* jumps to our functions, near to translated code; NULL: there is none */
@@ -35,8 +37,8 @@ static uint8_t *stubs; /* jumps to our functions, near to translated code; NULL:
 #define LOADS 12
 #define APART 64
 
-static void *const ours[MC_HELPERS] = {load_ub, load_sb, load_uw, load_sw, load_ul, load_sl, load_q, swap_uw, swap_sw, swap_ul,
-                                       swap_sl, swap_q, store_b, store_w, store_l, store_q, swap_to_w, swap_to_l, swap_to_q};
+static void *ours[MC_HELPERS] = {load_ub, load_sb, load_uw, load_sw, load_ul, load_sl, load_q, swap_uw, swap_sw, swap_ul,
+                                 swap_sl, swap_q, store_b, store_w, store_l, store_q, swap_to_w, swap_to_l, swap_to_q};
 
 /* Keeps the arguments, calls `apart` with them, where it was called from, and `which`; then goes on to Unicorn's. */
 static void make_apart(uint8_t *at, uint32_t which)
@@ -69,18 +71,22 @@ static int make_stubs(void)
     }
     if (!stubs)
         return 0;
+    return 1;
+}
+
+/* Once it is known where Unicorn's are, and what is asked for; 0: the host refuses. */
+static int finish_stubs(void)
+{
+    static void *const loads[2][7] = {{load_ub, load_sb, load_uw, load_sw, load_ul, load_sl, load_q},
+                                      {load_ub_blank, load_sb_blank, load_uw_blank, load_sw_blank, load_ul_blank,
+                                       load_sl_blank, load_q_blank}};
+    if (mprotect(stubs, PAGE, PROT_READ | PROT_WRITE))
+        return 0;
+    memcpy(ours, loads[M.loads_blank != 0], sizeof loads[0]);
     for (int i = 0; i < MC_HELPERS; i++) {
         memcpy(stubs + i * STUB, "\xFF\x25\0\0\0\0", 6); /* jmp [rip] */
         memcpy(stubs + i * STUB + 6, &ours[i], 8);
     }
-    return 1;
-}
-
-/* Once it is known where Unicorn's are; 0: the host refuses. */
-static int finish_stubs(void)
-{
-    if (mprotect(stubs, PAGE, PROT_READ | PROT_WRITE))
-        return 0;
     for (uint32_t i = 0; i < MC_APARTS; i++)
         if (M.aparts[i])
             make_apart(stubs + MC_HELPERS * STUB + i * APART, i);

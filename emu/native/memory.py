@@ -30,7 +30,7 @@ class State(ctypes.Structure):
     """mc_state: the library has one, see mc_init. Whoever fills it keeps what it points to."""
 
     _fields_ = (
-        ("cr3", c_uint64), ("tells", c_uint64), ("blocks", c_uint64),
+        ("cr3", c_uint64), ("tells", c_uint64), ("loads_blank", c_uint64), ("blocks", c_uint64),
         ("redirected", c_uint64), ("cpu", c_void_p), ("restore", c_void_p),
         ("helpers", c_void_p * len(HELPERS)),
         ("aparts", c_void_p * len(APARTS)), ("apart_low", c_void_p), ("apart_high", c_void_p),

@@ -12,12 +12,15 @@ from emu import uprobes
 from emu.allocators import allocators_of
 from emu.calls import (
     ALLOCATOR,
+    BLANK_READ,
     BOTH,
+    COPIES,
     IN_PLACE,
     LOG2,
     READS,
     SCANS,
     UNNAMED,
+    WRITE,
     ZEROES,
     CallHooks,
     MemoryHooks,
@@ -45,6 +48,7 @@ KEPT = 100  # bad accesses that are told with their stacks
 _SCANS = re.compile(r"(str|wcs)n?len|_*(str(n?len|r?chr|chrnul)|(raw)?memchr|wcs(n?len|r?chr)|wmemchr)_s?sse\w+")
 _BOTH = re.compile(r"_*(strn?(cpy|cat|cmp|casecmp(_l)?)|stpn?cpy|memcmp(eq)?|wcsn?cmp|wcscpy|wmemcmp)_s?sse\w+")
 _READS = re.compile(r"_*(str(case)?str|strc?spn|strpbrk|memrchr|wcs\w+|wmem\w+)_s?sse\w+")
+_COPIES = re.compile(r"_*(mem(p?cpy|move)|wmem(p?cpy|move))(_\w+)?")  # of glibc's and musl's
 _MIMALLOC = re.compile(r"_?mi_\w+")  # where it is there
 _ALLOCATOR = re.compile(r"_*(libc_)?(malloc|mall(info|opt)|tcache|arena|ptmalloc)\w*|_*libc_(thread_)?freeres")
 
@@ -76,6 +80,7 @@ class Access(NamedTuple):
     retired_at: Callable[[int], int]
     in_syscall: Callable[[], bool]
     zero_pfn: int
+    loads_blank: bool  # HeapOptions.uninitialised
 
 
 class MemoryChecker:
@@ -100,7 +105,7 @@ class MemoryChecker:
         slacks = tuple(
             (AFTER, BEFORE, _is_blank(probe)) if uprobes.known(probe.name) else (0, 0, False) for probe in probes
         )
-        plan = MemoryPlan(cr3, access.zero_pfn, tuple(barred), slacks)
+        plan = MemoryPlan(cr3, access.zero_pfn, tuple(barred), slacks, access.loads_blank)
         self._hooks = access.check(calls, MemoryListener(self._traits, self._access), plan)
         self.forget = self._hooks.forget
 
@@ -131,15 +136,17 @@ class MemoryChecker:
         name = self._symbols.name_of(pc).split("+")[0]
         if _BOTH.fullmatch(name):
             return SCANS | BOTH
+        if _COPIES.fullmatch(name):
+            return COPIES
         return SCANS if _SCANS.fullmatch(name) else READS if _READS.fullmatch(name) else 0
 
-    def _access(self, pc: int, va: int, size: int, store: bool) -> None:
+    def _access(self, pc: int, va: int, size: int, how: int) -> None:
         stack = tuple(frame.pc for frame in self._unwinder.frames(self._registers()))[1:]
         if any(self._is_allocator(ret - 1) for ret in stack):
             return  # called by the allocator, on a way that is not traced
-        concerns = self._concerns(va, size)
+        concerns = self._blank(va) if how == BLANK_READ else self._concerns(va, size)
         key = self._last[pc] = _key(pc, concerns)
-        self._count(key, concerns, va, size, store, stack)
+        self._count(key, concerns, va, size, how == WRITE, stack)
 
     def copied(self, event: UserCopy) -> None:
         """A syscall of the program reads or writes memory: as if its instruction did, once for each thing amiss."""

@@ -23,6 +23,12 @@ __attribute__((noinline)) static void say(const void *p, size_t n) {
     CHECK(write(sink, p, n) == (ssize_t)n && lseek(sink, 0, SEEK_SET) == 0);
 }
 
+__attribute__((noinline)) static int get(const volatile char *p) {
+    int c = *p;
+    __asm__ volatile("" : "+r"(c));
+    return c;
+}
+
 /* Stores of each kind, each of which writes what it should. */
 static void clean(void) {
     char *p = make(1024) + 15;
@@ -90,6 +96,9 @@ int main(int argc, char **argv) {
         struct iovec both[2] = {{"12", 2}, {p, 3}};
         CHECK(writev(sink, both, 2) == 5);
     }
+    if (!strcmp(what, "load")) get(p + 3);
+    if (!strcmp(what, "branch")) fill(p, 1, 8), get(p + 8) ? (void)get(p) : (void)get(p + 4);
+    if (!strcmp(what, "x87")) __asm__ volatile("fldt %0; fstp %%st(0)" : : "m"(*(char(*)[10])p));
     if (!strcmp(what, "often"))
         for (int i = 0; i < 100; i++) say(p, 24);
     _exit(0);

@@ -18,7 +18,7 @@ def test_nothing_is_reported_of_a_clean_program(program: str, kind: str) -> None
     run = emu.run(
         elf("heap/programs", kind),
         (program,),
-        heap=HeapOptions(strict=True, memcheck=True),
+        heap=HeapOptions(strict=True, memcheck=True, uninitialised=True),
         max_instructions=200_000_000,
         timeout=120.0,
     )

@@ -20,8 +20,11 @@ LIMITS: dict[str, Any] = {"max_instructions": 1_000_000_000, "timeout": 120.0}
 needs_native = pytest.mark.skipif(native.library() is None, reason="no native hooks")
 
 
-def checked(path: Path | str, argv: tuple[str, ...] = (), stack: int = 8, **knobs: Any) -> tuple[emu.Run, Heap]:
-    run = emu.run(path, argv, heap=HeapOptions(stack=stack, memcheck=True), **LIMITS, **knobs)
+def checked(
+    path: Path | str, argv: tuple[str, ...] = (), stack: int = 8, uninitialised: bool = False, **knobs: Any
+) -> tuple[emu.Run, Heap]:
+    options = HeapOptions(stack=stack, memcheck=True, uninitialised=uninitialised)
+    run = emu.run(path, argv, heap=options, **LIMITS, **knobs)
     assert run.heap is not None
     return run, run.heap
 
@@ -117,6 +120,31 @@ def test_a_syscall_that_reads_what_nobody_has_written_is_told(libc: str, how: st
 
 def test_it_is_told_once_for_each_place_and_counted() -> None:
     assert [misuse.times for misuse in checked(elf("heap/blank"), ("often",))[1].misuse] == [100]
+
+
+LOADED = [
+    ("load", "read of 1 byte at X, byte 3 of a block of 24 bytes was never written"),
+    ("branch", "read of 1 byte at X, byte 8 of a block of 24 bytes was never written"),
+    ("x87", "read of 10 bytes at X, byte 0 of a block of 24 bytes was never written"),
+]
+
+
+@pytest.mark.parametrize(("how", "words"), LOADED)
+@pytest.mark.parametrize("libc", ["musl", "glibc"])
+def test_a_load_of_what_nobody_has_written_is_told_where_that_is_asked_for(libc: str, how: str, words: str) -> None:
+    path = elf("heap/blank", libc)
+    assert not checked(path, (how,))[1].misuse
+    heap = checked(path, (how,), uninitialised=True)[1]
+    assert [(each.kind, re.sub("0x[0-9a-f]+", "X", each.text)) for each in heap.misuse] == [("uninitialised", words)]
+
+
+@needs_native
+@pytest.mark.parametrize("how", ["none", "tail", *(how for how, _ in LOADED)])
+def test_the_twin_tells_the_same_loads(how: str) -> None:
+    path = elf("heap/blank")
+    ours, theirs = (checked(path, (how,), uninitialised=True, native=kind)[1].misuse for kind in (True, False))
+    assert ours
+    assert ours == theirs
 
 
 @pytest.mark.parametrize("kind", ["musl", "glibc", "jemalloc", "tcmalloc"])

@@ -81,6 +81,7 @@ def test_what_the_c_library_keeps_is_no_leak_unless_asked() -> None:
     [
         (("--stack", "4"), "--stack needs --heap"),
         (("--strict",), "--strict needs --heap"),
+        (("--heap", "--uninitialised"), "--uninitialised needs --memcheck"),
         (("--heap", "--stack", "65"), "it is 0 to 64"),
         (("--heap", "--error-exitcode", "256"), "an exit code is 0 to 255"),
         (("--heap", "--alloc", "x"), "is not NAME=KIND"),
