@@ -75,7 +75,8 @@ def _totals(heap: Heap) -> Iterator[tuple[str, str]]:
     if heap.overlaps:
         yield "overlaps", f"{heap.overlaps:,} blocks were handed out while they were live"
     if heap.unreturned or heap.lost:
-        yield "not returned", f"{heap.unreturned:,}" + _more(heap.lost, "not traced")
+        untold = ": nothing that was found after the first of them is told" if heap.lost else ""
+        yield "not returned", f"{heap.unreturned:,}" + _more(heap.lost, "not traced") + untold
     if heap.ended_early:
         yield "not traced", f"the rest of the run: {heap.ended_early}"
 

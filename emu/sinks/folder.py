@@ -68,7 +68,7 @@ def _read(folder: str, progress: Progress | None, before: Sequence[Heap]) -> Rec
         bias=meta["bias"],
         places=_places(folder, fold, blocks),
         misuse=misuse,
-        misuse_count=end["misuses"] if whole else max(len(misuse), accesses + fold.misused),
+        misuse_count=end["misuses"] if whole else max(len(misuse), accesses + fold.misused * (not lost)),
         lost=end["lost"] if whole else lost,
         blocks=blocks,
         space=replace(space_of(space, blocks, None), resident=end["resident"] if whole else None),

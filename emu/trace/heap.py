@@ -154,7 +154,7 @@ class HeapTracer:
         if strict:
             told = record.broke if record is not None else None
             self.promises = Promises(self._event, errno_place(guest.elf, guest.bias), lambda: self._stack(None), told)
-        broken = {"violation": self.promises.violation} if self.promises else {}
+        broken = {"violation": self._violation} if self.promises else {}
         listener = Listener(self._events, self._misuse, FrameRules(self._unwinder), **broken)
         self.calls = calls = guest.hook(listener, depth)
         self._adds = fold
@@ -244,9 +244,15 @@ class HeapTracer:
         for sink in self._sinks:
             sink.batch(events)
 
+    def _violation(self, raw: bytes, what: int, detail: int) -> None:
+        if self.promises is not None and not self.calls.lost:
+            self.promises.violation(raw, what, detail)
+
     def _misuse(self, raw: bytes, block: bytes) -> None:
         import numpy as np
 
+        if self.calls.lost:  # one that was not traced may have made or freed the block
+            return
         self.misuses += 1
         if len(self.caught) >= MISUSES:
             return

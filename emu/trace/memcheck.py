@@ -49,7 +49,7 @@ _SCANS = re.compile(r"(str|wcs)n?len|_*(str(n?len|r?chr|chrnul)|(raw)?memchr|wcs
 _BOTH = re.compile(r"_*(strn?(cpy|cat|cmp|casecmp(_l)?)|stpn?cpy|memcmp(eq)?|wcsn?cmp|wcscpy|wmemcmp)_s?sse\w+")
 _READS = re.compile(r"_*(str(case)?str|strc?spn|strpbrk|memrchr|wcs\w+|wmem\w+)_s?sse\w+")
 _COPIES = re.compile(r"_*(mem(p?cpy|move)|wmem(p?cpy|move))(_\w+)?")  # of glibc's and musl's
-_MIMALLOC = re.compile(r"_?mi_\w+")  # where it is there
+_MIMALLOC = re.compile(r"(_ZL?\d+)?_?mi_\w+")  # where it is there
 _ALLOCATOR = re.compile(r"_*(libc_)?(malloc|mall(info|opt)|tcache|arena|ptmalloc)\w*|_*libc_(thread_)?freeres")
 
 
@@ -141,6 +141,8 @@ class MemoryChecker:
         return SCANS if _SCANS.fullmatch(name) else READS if _READS.fullmatch(name) else 0
 
     def _access(self, pc: int, va: int, size: int, how: int) -> None:
+        if self._calls.lost:
+            return  # a call that was not traced may have made a block there
         stack = tuple(frame.pc for frame in self._unwinder.frames(self._registers()))[1:]
         if any(self._is_allocator(ret - 1) for ret in stack):
             return  # called by the allocator, on a way that is not traced
@@ -157,7 +159,7 @@ class MemoryChecker:
         if store:
             self._hooks.wrote(va, size)
         blank = self._hooks.first_blank(va, size) if bad < 0 and not store else -1
-        if (bad < 0 and blank < 0) or not self._in_syscall() or self._calls.inside():
+        if (bad < 0 and blank < 0) or not self._in_syscall() or self._calls.inside() or self._calls.lost:
             return
         regs = self._registers()
         pc = regs.rip - SYSCALL

@@ -80,8 +80,8 @@ def test_each_call_is_the_one_that_the_guest_says(kind: str) -> None:
 
 
 def of_any_alias(rows: list[tuple[str, int, int, int, int]]) -> list[tuple[object, ...]]:
-    """Where functions share an address (new[] is new, delete is free), which one was meant cannot be told, nor what only
-    some of them are given."""
+    """Where functions share an address (new[] is new, delete is free), which one was meant cannot be told, nor what
+    only some of them are given."""
     releases = ("free", "delete", "delete[]")
     return [("release", *row[3:]) if row[0] in releases else (row[0].strip("[]"), *row[1:]) for row in rows]
 
@@ -299,6 +299,35 @@ def test_a_host_without_memory_ends_the_trace_and_not_the_run(monkeypatch: pytes
         assert len(some) < len(events)
         ended = some[some["flags"] & UNFINISHED == 0]  # one may have been under way
         assert ended["result"].tolist() == events["result"][: len(ended)].tolist()
+
+
+@pytest.mark.parametrize("kind", ["musl", "glibc", "mimalloc"])
+@pytest.mark.parametrize("how", ["throw", "jump", "deep", "fault"])
+def test_what_leaves_an_allocator_by_the_side_is_marked_and_what_follows_is_true(how: str, kind: str) -> None:
+    """An exception of a new handler, a longjmp out of one, either past more calls than are kept, a signal handler
+    that never returns: the hooks and their twin tell the same."""
+    path = elf("heap/handlers", kind)
+    rules = (parse_rule("pool_fault=malloc:rdi"),)
+    found = []
+    for native in (True, False):
+        kept = Kept()
+        options = HeapOptions(rules, stack=8, sinks=(kept,), memcheck=True, strict=True)
+        run = emu.run(path, (how,), heap=options, native=native, **LIMITS)
+        assert (run.returncode, run.stdout) == (0, b"left 3 times\n")
+        assert run.heap is not None
+        found.append((kept.events.tobytes(), run.heap.lost, run.heap.unreturned, render(run.heap)))
+    assert found[0] == found[1]
+    assert run.heap is not None
+    left = kept.events[kept.events["flags"] & ABANDONED != 0]
+    assert run.heap.unreturned == 3
+    assert np.count_nonzero(left["flags"] & INNER == 0) == 3
+    assert (run.heap.lost > 0) == (how == "deep")
+    assert not np.any(left["result"])
+    after = [leak for leak in run.heap.leaks if leak.calls[0].startswith("_ZL5after")]
+    assert (sum(leak.blocks for leak in after), sum(leak.bytes for leak in after)) == (3, 3 * 77)
+    assert run.heap.misuse_count == run.heap.overlaps == 0
+    assert run.heap.strict is not None
+    assert run.heap.strict.count == 0
 
 
 def of_main(heap: Heap) -> tuple[int, int, list[int]]:
