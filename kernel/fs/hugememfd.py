@@ -1,10 +1,10 @@
-"""A memfd in huge pages (MFD_HUGETLB): mapped shared, read, resized in whole pages (fs/hugetlbfs/inode.c)."""
+"""A memfd in huge pages (MFD_HUGETLB): mapped, read, allocated, resized in whole pages (fs/hugetlbfs/inode.c)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.abi.errno import EINVAL, EPERM, LinuxError
+from kernel.abi.errno import EINVAL, ENOSPC, EOPNOTSUPP, EPERM, LinuxError
 from kernel.abi.fcntl import S_IFREG, Open, Seal
 from kernel.fs.dentry import Dentry, Path
 from kernel.fs.file import File
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from kernel.mm.hugetlb import HugePool
     from kernel.mm.mm import Mm
     from kernel.mm.vma import Vma
+
+
+LOG2 = 21  # of the pages in the pool
+EVERYTHING = 1 << 40  # pages; beyond any file
 
 
 class HugeFs(FileSystem):
@@ -42,7 +46,18 @@ class HugePages(HugeFile):
         self.promised |= wanted
 
     def page(self, number: int) -> int:
-        return super().page(number) if number < self.length else -1
+        return super().page(number) if number < self.length or number in self.pages else -1
+
+    def fill(self, first: int, end: int) -> None:
+        """Take the pages [first, end) that are not there. Raises LinuxError(ENOSPC), those before it taken."""
+        for number in range(first, end):
+            if number in self.pages:
+                continue
+            taken = self.pool.take(number in self.promised) if self.log2 == LOG2 else -1
+            if taken < 0:
+                raise LinuxError(ENOSPC, f"the pool has no page left for page {number}")
+            self.promised.discard(number)
+            self.pages[number] = taken
 
     def removed(self, mm: Mm, vma: Vma) -> None:
         self.mappings.pop(id(vma), None)
@@ -50,8 +65,7 @@ class HugePages(HugeFile):
 
     def truncate(self, length: int) -> None:
         """Pages past the end go, promised or there."""
-        for mm, vma in list(self.mappings.values()):
-            mm.zap_mapped(max(vma.start, vma.start + ((length << 9) - vma.pgoff << 12)), vma.end, private=False)
+        self.unmap(length, EVERYTHING)
         for number in [number for number in self.pages if number >= length]:
             self.pool.put(self.pages.pop(number))
         beyond = {number for number in self.promised if number >= length}
@@ -62,6 +76,32 @@ class HugePages(HugeFile):
     def reap(self) -> None:
         if not self.opens and not self.mappings:
             self.truncate(0)
+
+
+class HugeView(HugeFile):
+    """A private mapping of one: the file's pages until they are written, from then on copies of its own."""
+
+    def __init__(self, source: HugePages, first: int, pages: int, reserve: bool) -> None:
+        super().__init__(source.pool, first, pages, shared=False, reserve=reserve)
+        self.source = source
+        self.name, self.identity = source.name, source.identity
+
+    def deliver(self, number: int, write: bool) -> tuple[int, bool]:
+        there = self.source.pages.get(number, -1)
+        if there < 0:
+            return (self.page(number) if number < self.source.length else -1), True
+        if write:
+            return self.copy(number, there), True
+        self.pool.own(there, 1)
+        return there, False
+
+    def added(self, mm: Mm, vma: Vma) -> None:
+        super().added(mm, vma)
+        self.source.added(mm, vma)
+
+    def removed(self, mm: Mm, vma: Vma) -> None:
+        super().removed(mm, vma)
+        self.source.removed(mm, vma)
 
 
 class HugeInode(Inode):
@@ -117,6 +157,23 @@ class HugeOpen(File):
             parts.append(bytes(size) if first is None else bytes(ram[at : at + size]))
             pos, n = pos + size, n - size
         return b"".join(parts)
+
+    def allocate(self, mode: int, offset: int, length: int) -> None:
+        """fallocate(2): 0 or KEEP_SIZE (1), or PUNCH_HOLE (2) with KEEP_SIZE (hugetlbfs_fallocate)."""
+        if mode & ~3:
+            raise LinuxError(EOPNOTSUPP, "hugetlbfs allocates and punches holes, nothing else")
+        end, inode = offset + length, self.file
+        if mode & 2:
+            if inode.seals & (Seal.WRITE | Seal.FUTURE_WRITE):
+                raise LinuxError(EPERM, "a hole in a file with F_SEAL_WRITE")
+            self.pages.punch(offset, end)
+        else:
+            if inode.seals & Seal.GROW and end > inode.size:
+                raise LinuxError(EPERM, "the file has F_SEAL_GROW")
+            self.pages.fill(offset >> self.pages.log2, -(-end >> self.pages.log2))
+            if not mode & 1 and end > inode.size:
+                inode.size, self.pages.length = end, end >> self.pages.log2
+        inode.touch()
 
     def may_resize(self, size: int) -> None:
         seals = self.file.seals

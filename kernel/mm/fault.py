@@ -164,6 +164,10 @@ def _write_protected(mm: Mm, vma: Vma, va: int, index: int, entry: int) -> Fault
             hugetlb_upgrade(mm, index, W)
         mm.words[index] = entry | W | D | A
     else:
+        if vma.flags & HUGETLB:
+            from kernel.mm.hugetlb import hugetlb_cow
+
+            return OK if hugetlb_cow(mm, vma, va, index) else BUS
         kind = "cow"
         if not vma.anon_vma:
             prepare_anon_vma(mm, vma)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from kernel.abi.errno import ENOMEM, LinuxError
 from kernel.mm.frames import FREE
-from kernel.mm.mm import HUGE, MIN_FLT, Mm
+from kernel.mm.mm import COW, HUGE, MIN_FLT, Mm
 from kernel.mm.pte import ANON, HERE, PFN, D
 from kernel.mm.runs import ZEROS
-from kernel.mm.vma import EXEC, SHARED, WRITE, Vma
+from kernel.mm.vma import EXEC, WRITE, Vma
 
 if TYPE_CHECKING:
     from kernel.mm.frames import Frames
@@ -141,6 +141,53 @@ class HugeFile:
         self.pool.own(first, 1)
         return first
 
+    def deliver(self, number: int, write: bool) -> tuple[int, bool]:
+        """What a first touch of a page maps: its first frame, -1 where there is none, and whether it is the mapping's
+        own (of a private one)."""
+        return self.page(number), not self.shared
+
+    def copy(self, number: int, there: int) -> int:
+        """A private page with the bytes of the one at `there`; -1 where the pool is empty."""
+        first = self.page(number)
+        if first >= 0:
+            ram = self.pool.frames.ram.bytes
+            ram[first << 12 : (first << 12) + SIZE] = ram[there << 12 : (there << 12) + SIZE]
+        return first
+
+    def unmap(self, first: int, end: int) -> None:
+        """The pages [first, end) go from all mappings, private copies too (hugetlb_vmdelete_list)."""
+        for mm, vma in list(self.mappings.values()):
+            low, high = (max(vma.start, vma.start + ((n << 9) - vma.pgoff << 12)) for n in (first, end))
+            mm.zap_mapped(low, min(high, vma.end), private=True)
+
+    def allocate(self, mode: int, offset: int, length: int) -> None:
+        """MADV_REMOVE of one without a name."""
+        self.punch(offset, offset + length)
+
+    def punch(self, start: int, end: int) -> None:
+        """A hole from byte `start` to `end`: whole pages go, and are promised no more; the rest is zeroed
+        (hugetlbfs_punch_hole)."""
+        first, last = -(-start // SIZE), end // SIZE
+        if start < first * SIZE:
+            self._zero(start, min(end, first * SIZE))
+        if first < last:
+            self.unmap(first, last)
+            for number in [number for number in self.pages if first <= number < last]:
+                self.pool.put(self.pages.pop(number))
+        if end > last * SIZE >= first * SIZE:
+            self._zero(last * SIZE, end)
+
+    def _zero(self, start: int, end: int) -> None:
+        """The bytes [start, end) of one page, if it is there."""
+        number, offset = divmod(start, SIZE)
+        first = self.pages.get(number, -1)
+        if first >= 0:
+            frames, at = self.pool.frames, (first << 12) + offset
+            frames.ram.bytes[at : at + end - start] = bytes(end - start)
+            code = frames.code.intersection(range(first, first + FRAMES))
+            if code:
+                frames.invalidate(code)
+
     def frame(self, index: int, write: bool) -> int | None:
         """Not for pages of 4 KiB: see hugetlb_fault."""
         return None
@@ -175,25 +222,45 @@ class HugeFile:
 def hugetlb_fault(mm: Mm, vma: Vma, va: int, write: bool, index: int) -> bool:
     """The first touch of a huge page; `index` is va's PTE. False: SIGBUS, the pool is empty."""
     assert isinstance(vma.mappable, HugeFile)
-    first = vma.mappable.page(vma.page_index(va) >> 9)
+    first, own = vma.mappable.deliver(vma.page_index(va) >> 9, write)
     if first < 0:
         return False
-    if vma.flags & SHARED:
-        bits = vma.write_bits if vma.flags & WRITE else vma.read_bits
-    else:
+    if own:
         bits = vma.write_bits if write else vma.read_bits | ANON | D
-        if not vma.anon_vma:
-            vma.anon_vma = mm.next_anon_vma
-            mm.next_anon_vma += 1
-    leaf = index & ~511
-    words = mm.words
+    else:
+        bits = vma.write_bits if vma.mappable.shared and vma.flags & WRITE else vma.read_bits
+    _enter(mm, vma, index, first, bits, own)
+    mm.counters[HUGE] += FRAMES
+    return True
+
+
+def hugetlb_cow(mm: Mm, vma: Vma, va: int, index: int) -> bool:
+    """A write to a page of the file under a private mapping, or to one that several own (hugetlb_wp). False: SIGBUS,
+    the pool is empty."""
+    file = vma.mappable
+    assert isinstance(file, HugeFile)
+    old = (mm.words[index & ~511] & PFN) >> 12
+    first = file.copy(vma.page_index(va) >> 9, old)
+    if first < 0:
+        return False
+    _enter(mm, vma, index, first, vma.write_bits, True)
+    file.pool.put(old)
+    mm.counters[COW] += 1
+    mm.tlb()
+    return True
+
+
+def _enter(mm: Mm, vma: Vma, index: int, first: int, bits: int, own: bool) -> None:
+    """Write the 512 PTEs around number `index`."""
+    if own and not vma.anon_vma:
+        vma.anon_vma = mm.next_anon_vma
+        mm.next_anon_vma += 1
+    leaf, words = index & ~511, mm.words
     for k in range(FRAMES):
         words[leaf + k] = first + k << 12 | bits
-    mm.counters[HUGE] += FRAMES
     mm.counters[MIN_FLT] += 1
     if vma.flags & EXEC:
         mm.frames.code.update(range(first, first + FRAMES))
-    return True
 
 
 def hugetlb_upgrade(mm: Mm, index: int, bits: int) -> None:
@@ -215,7 +282,7 @@ def zap_hugetlb(mm: Mm, vma: Vma, start: int, end: int) -> int:
             continue
         mm.words[i : i + FRAMES] = ZEROS[:FRAMES]
         file.pool.put((entry & PFN) >> 12)
-        if not file.shared and file.reserves:
+        if entry & ANON and file.reserves:
             file.promised.add(vma.page_index(va) >> 9)
             file.pool.reserved += 1
         gone += FRAMES

@@ -278,7 +278,7 @@ MFD_CLOEXEC, MFD_ALLOW_SEALING, MFD_HUGETLB, MFD_NOEXEC_SEAL, MFD_EXEC = 1, 2, 4
 MFD_NAME_MAX = 249
 
 
-@syscall(partly="files of MFD_HUGETLB are not mapped privately, and take no fallocate")
+@syscall
 def memfd_create(task: Task, name: Text, flags: MfdFlags) -> int:
     """memfd_create(2)."""
     known = MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL | MFD_EXEC

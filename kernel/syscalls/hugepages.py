@@ -8,6 +8,7 @@ from kernel.abi.errno import EACCES, EEXIST, EINVAL, ENOMEM, EPERM, LinuxError
 from kernel.abi.fcntl import Seal
 from kernel.abi.limits import TASK_SIZE
 from kernel.abi.mman import MAP_HUGE_MASK, MAP_HUGE_SHIFT, MAP_TYPE, Map, Prot
+from kernel.fs.hugememfd import HugeView
 from kernel.mm import map as mm_map
 from kernel.mm import vma as vm
 from kernel.mm.fault import populate
@@ -38,11 +39,10 @@ def map_huge_file(task: Task, file: HugeOpen, addr: int, length: int, prot: int,
         raise LinuxError(EINVAL, "length is 0")
     log2 = file.pages.log2
     size = -(-length // (1 << log2)) << log2
-    if flags & MAP_TYPE == Map.PRIVATE:
-        raise LinuxError(EINVAL, "private mappings of files in huge pages are not modelled")
-    if not file.readable or (prot & Prot.WRITE and not file.writable):
+    shared = flags & MAP_TYPE != Map.PRIVATE
+    if not file.readable or (shared and prot & Prot.WRITE and not file.writable):
         raise LinuxError(EACCES, "the file is not open for that")
-    if prot & Prot.WRITE and file.file.seals & (Seal.WRITE | Seal.FUTURE_WRITE):
+    if shared and prot & Prot.WRITE and file.file.seals & (Seal.WRITE | Seal.FUTURE_WRITE):
         raise LinuxError(EPERM, "a shared writable mapping of a file that is sealed against writing")
     start = _map(task, file, addr, size, prot, flags, offset >> 12, log2)
     if prot & Prot.WRITE and file.file.size < offset + size:
@@ -78,9 +78,13 @@ def _map(
     file: HugeFile
     if opened is None:
         file = HugeFile(task.system.frames.huge, pgoff >> 9, size >> 21, shared, not flags & Map.NORESERVE)
+    elif not shared:
+        file = HugeView(opened.pages, pgoff >> 9, size >> 21, not flags & Map.NORESERVE)
     else:
         file = opened.pages
-        if not opened.writable or opened.file.seals & (Seal.WRITE | Seal.FUTURE_WRITE):
+        if not opened.writable:
+            vm_flags &= ~(vm.MAYWRITE | vm.SHARED)
+        elif opened.file.seals & (Seal.WRITE | Seal.FUTURE_WRITE):
             vm_flags &= ~vm.MAYWRITE
         if not flags & Map.NORESERVE:
             opened.pages.promise(pgoff >> 9, (pgoff >> 9) + (size >> 21))
@@ -88,7 +92,7 @@ def _map(
     try:
         mm_map.mmap_region(mm, start, start + size, vm_flags & ~(vm.LOCKED | vm.LOCKONFAULT), file, pgoff, behind)
     except LinuxError:
-        if opened is None:
+        if opened is None or not shared:
             file.pool.reserved -= len(file.promised)
         raise
     if vm_flags & vm.LOCKED or flags & Map.LOCKED or flags & (Map.POPULATE | Map.NONBLOCK) == Map.POPULATE:
