@@ -104,13 +104,15 @@ class UnicornCpu(Traced):
             raise RuntimeError("this CPU was superseded by a newer UnicornCpu of the same process")
         self._traps = traps
         goal = FOREVER if until is None else until
-        slice_end = min(self._blocks.total + self._slice_insns, FOREVER if look is None else look)
+        blocks = self._blocks
+        total = blocks.total
+        slice_end = min(total + self._slice_insns, FOREVER if look is None else look)
         self.ahead = 0
         while True:
             self._refresh()
-            if self._blocks.total >= goal:
+            if total >= goal:
                 return _DEADLINE
-            self._blocks.limit = min(goal, slice_end)
+            blocks.limit = min(goal, slice_end)
             trap = self._emulate(self._rip.read()[0], NOWHERE)
             if trap is not None:
                 return self._settle_fetch(trap)
@@ -118,6 +120,7 @@ class UnicornCpu(Traced):
                 trap = self._at_edge(goal, *self._edge)
                 if trap is not None:
                     return trap
+            total = blocks.total
 
     def _emulate(self, rip: int, until: int) -> Trap | None:
         """Start the CPU at `rip`; what stopped it, or None: an edge, or the address `until`."""

@@ -46,9 +46,9 @@ def arm(process: Process, clock: Clock, which: int, value: int, interval: int) -
 
 def next_insns(process: Process, clock: Clock) -> int | None:
     """The instruction count at which the first timer fires, or RLIMIT_CPU is met; None when none is armed."""
+    if process.itimers == DISARMED and process.rlimits.cur[RLIMIT_CPU] == INFINITY:
+        return None
     first = _cpu_limit(process)
-    if process.itimers == DISARMED:
-        return first
     for which, timer in enumerate(process.itimers):
         if timer.expires:
             at = clock.insns_at(timer.expires) if which == REAL else timer.expires
@@ -76,7 +76,10 @@ def _cpu_limit(process: Process) -> int | None:
 
 def enforce_cpu_limit(process: Process, clock: Clock) -> None:
     """check_process_timers: SIGXCPU at the soft limit, which moves on by a second; SIGKILL at the hard one."""
-    limit, limits = _cpu_limit(process), process.rlimits
+    limits = process.rlimits
+    if limits.cur[RLIMIT_CPU] == INFINITY:
+        return
+    limit = _cpu_limit(process)
     if limit is None or clock.cpu_ns() < limit:
         return
     if clock.cpu_ns() >= limits.max[RLIMIT_CPU] * _NSEC:
