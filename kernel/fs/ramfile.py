@@ -15,6 +15,7 @@ from kernel.mm.shmem import SwapBacked
 if TYPE_CHECKING:
     from kernel.fs.dentry import Dentry, Path
     from kernel.mm.mappable import Mappable
+    from kernel.mm.mempolicy import SharedPolicy
     from kernel.mm.mm import Mm
     from kernel.mm.vma import Vma
 
@@ -23,7 +24,7 @@ class RamPages(SwapBacked, PageCache):
     """The pages of a RamFile, charged to its file system. Those that are absent are holes, but for what `source` has:
     the content a file was made with, which comes into frames as it is mapped (a program: most of it never does)."""
 
-    __slots__ = ("file", "slots", "source")
+    __slots__ = ("file", "policies", "slots", "source")
     shmem = True
 
     def __init__(self, file: RamFile) -> None:
@@ -31,6 +32,7 @@ class RamPages(SwapBacked, PageCache):
         self.file = file
         self.source = memoryview(b"")
         self.slots = {}
+        self.policies: SharedPolicy | None = None
 
     def absent(self, pos: int, n: int) -> bytes:
         if self.slots:

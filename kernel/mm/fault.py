@@ -14,6 +14,7 @@ from kernel.events import PageFault
 from kernel.mm.codealias import hold_code, hold_writers
 from kernel.mm.frames import BUMP, FREE, LIMIT
 from kernel.mm.map import check_mlock_future, may_expand_vm
+from kernel.mm.mempolicy import policy_at
 from kernel.mm.mm import ANON as ANON_RSS
 from kernel.mm.mm import COW, FILE, MAJ_FLT, MIN_FLT, SHMEM, Mm
 from kernel.mm.mm import SWAP as SWAPPED
@@ -60,7 +61,7 @@ def handle_mm_fault(mm: Mm, va: int, access: Access) -> Fault:
     index = leaf + (va >> 12 & 511)
     entry = mm.words[index]
     if mm.frames.nodes > 1:
-        mm.frames.aim = vma.policy or mm.policy, vma, va
+        mm.frames.aim = policy_at(vma, va) or mm.policy, vma, va
     if entry:
         return _present(mm, vma, va, access, index, entry)
     if vma.mappable is not None:

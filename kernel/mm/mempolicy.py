@@ -13,6 +13,7 @@ from kernel.mm.merge import modify
 
 if TYPE_CHECKING:
     from kernel.mm.mm import Mm
+    from kernel.mm.vma import Vma
 
 # With any of these, the mask as given is kept and shown (mpol_store_user_nodemask).
 MODE_FLAGS = MpolMode.STATIC_NODES | MpolMode.RELATIVE_NODES | MpolMode.NUMA_BALANCING
@@ -31,6 +32,48 @@ class Policy(NamedTuple):
     nodes: int
     given: int = 0
     home: int = -1
+
+
+class SharedPolicy:
+    """The policies of memory that mappings share, by page index (mpol_shared_policy). An object that can have them
+    (memfd, tmpfs, shared anonymous memory) has a field `policies`: None until a mapping of it is given one. `ranges`:
+    (start, end, policy), ascending, disjoint."""
+
+    __slots__ = ("ranges",)
+
+    def __init__(self) -> None:
+        self.ranges: list[tuple[int, int, Policy]] = []
+
+    def lookup(self, index: int) -> Policy | None:
+        """Of one page."""
+        return next((policy for start, end, policy in self.ranges if start <= index < end), None)
+
+    def replace(self, start: int, end: int, policy: Policy | None) -> None:
+        """Of pages [start, end)."""
+        kept = [(s, min(e, start), p) for s, e, p in self.ranges if s < start]
+        kept += [(max(s, end), e, p) for s, e, p in self.ranges if e > end]
+        if policy is not None:
+            kept.append((start, end, policy))
+        self.ranges = sorted(kept)
+
+
+def policy_at(vma: Vma, va: int) -> Policy | None:
+    """The policy of a page of `vma`, its shared object's where there is one (__get_vma_policy); None: the task's."""
+    if not vma.shmem:
+        return vma.policy
+    shared: SharedPolicy | None = getattr(vma.mappable, "policies", None)
+    return None if shared is None else shared.lookup(vma.page_index(va))
+
+
+def _replace(mm: Mm, vma: Vma, start: int, end: int, policy: Policy | None) -> None:
+    """mbind_range: the part [start, end) of `vma` gets a policy; so do the pages of a shared object behind it."""
+    vma = modify(mm, vma, start, end, vma.flags, policy)
+    if vma.shmem:
+        shared: SharedPolicy | None = getattr(vma.mappable, "policies", None)
+        if shared is None:
+            shared = SharedPolicy()
+            setattr(vma.mappable, "policies", shared)  # noqa: B010 - of a Mappable only some have it
+        shared.replace(vma.pgoff, vma.pgoff + vma.pages, policy)
 
 
 MODE_NAMES = ("default", "prefer", "bind", "interleave", "local", "prefer (many)", "weighted interleave")
@@ -123,7 +166,7 @@ def mbind(mm: Mm, start: int, end: int, policy: Policy | None) -> None:
         at = max(at, found.start)
         stop = min(found.end, end)
         if at < stop and found.policy != policy:
-            modify(mm, found, at, stop, found.flags, policy)
+            _replace(mm, found, at, stop, policy)
         at = stop
 
 
@@ -139,7 +182,7 @@ def set_home_node(mm: Mm, start: int, end: int, node: int) -> None:
         if old.mode not in (Mpol.BIND, Mpol.PREFERRED_MANY):
             raise LinuxError(EOPNOTSUPP, "a home node is for MPOL_BIND and MPOL_PREFERRED_MANY")
         found = mm.vmas.above(at)
-        modify(mm, found, at, stop, found.flags, old._replace(home=node))
+        _replace(mm, found, at, stop, old._replace(home=node))
         done = True
     if not done:
         raise LinuxError(ENOENT, "no mapping in the range has a policy")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from kernel.abi.errno import EINVAL, LinuxError
 from kernel.abi.limits import TASK_SIZE
 from kernel.mm.describe import name
-from kernel.mm.mempolicy import policy_text
+from kernel.mm.mempolicy import policy_at, policy_text
 from kernel.mm.pte import ANON, GUARD, HERE, PFN, SPECIAL, A, D
 from kernel.mm.vma import HUGETLB, PFNMAP
 
@@ -77,7 +77,7 @@ def clear_refs(mm: Mm, kind: int) -> None:
 
 def numa_maps_line(mm: Mm, vma: Vma) -> str:
     """One line of /proc/[pid]/numa_maps (show_numa_map)."""
-    line = f"{vma.start:08x} {policy_text(vma.policy or mm.policy)}{_place(mm, vma)}"
+    line = f"{vma.start:08x} {policy_text(policy_at(vma, vma.start) or mm.policy)}{_place(mm, vma)}"
     if vma.flags & HUGETLB:
         line += " huge"
     step = 512 if vma.flags & HUGETLB else 1

@@ -10,6 +10,7 @@ from kernel.mm.vma import LOCKED
 
 if TYPE_CHECKING:
     from kernel.mm.frames import Frames
+    from kernel.mm.mempolicy import SharedPolicy
     from kernel.mm.mm import Mm
     from kernel.mm.vma import Vma
 
@@ -91,6 +92,7 @@ class Shmem(SwapBacked):
         self.pages = {}
         self.slots = {}
         self.mappings = {}
+        self.policies: SharedPolicy | None = None
         frames.caches[self] = None
         self.inode = frames.next_inode
         frames.next_inode += 1

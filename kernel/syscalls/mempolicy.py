@@ -132,7 +132,7 @@ def _get(task: Task, addr: int, flags: int) -> tuple[int, int]:
     if flags & MpolGet.ADDR:
         if vma is None:
             raise LinuxError(EFAULT, f"nothing is mapped at 0x{addr:x}")
-        policy = vma.policy  # the task's own is not asked
+        policy = mempolicy.policy_at(vma, addr)  # the task's own is not asked
     elif addr:
         raise LinuxError(EINVAL, "addr is given without MPOL_F_ADDR")
     nodes = 0 if policy is None else policy.given or policy.nodes

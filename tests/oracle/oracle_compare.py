@@ -17,6 +17,11 @@ EXCLUDED_OF_FILES = {
         "which pages of a file are dirty is the page cache's matter; their sums are compared (Rss, Pss)",
     ),
 }
+EXCLUDED_NUMA = {"active": "counts pages of the active list, which they enter by per-CPU batches"}
+EXCLUDED_NUMA_OF_FILES = {
+    **EXCLUDED_NUMA,
+    **dict.fromkeys(("dirty", "mapped"), "which pages of a file are dirty is the page cache's matter; their sum is N0"),
+}
 COMPARED_STATUS = ("VmSize", "VmLck", "VmPin", "VmData", "VmStk", "VmExe", "VmLib", "VmPTE", "VmSwap")
 EXCLUDED_STATUS = {
     "VmPeak": "the host's process began with a vdso, which the player unmaps",
@@ -90,7 +95,19 @@ def _status(body: list[str]) -> list[str]:
     return [line for line in body if line.split(":")[0] in COMPARED_STATUS]
 
 
-_FILTER = {"maps": _maps, "smaps": _maps, "status": _status}
+def _numa_maps(body: list[str]) -> list[str]:
+    kept: list[str] = []
+    for line in body:
+        low, *words = line.split(" ")
+        va = int(low, 16)
+        if "stack" in words or (va in IMAGE and "heap" not in words):
+            continue
+        excluded = EXCLUDED_NUMA_OF_FILES if any(word.startswith("file=") for word in words) else EXCLUDED_NUMA
+        kept.append(" ".join([_place(va), *(word for word in words if word.split("=")[0] not in excluded)]))
+    return kept
+
+
+_FILTER = {"maps": _maps, "smaps": _maps, "status": _status, "numa_maps": _numa_maps}
 
 
 def difference(script: Sequence[str], theirs: Sequence[str], ours: Sequence[str]) -> str:

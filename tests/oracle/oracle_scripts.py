@@ -91,7 +91,8 @@ class Writer:
 
     def look(self) -> None:
         """Observe in the middle: the short ones more often."""
-        self.lines.append(self.rng.choice(["maps", "maps", "faults", "status", "smaps"]))
+        texts = ["maps", "maps", "faults", "status", "smaps"]
+        self.lines.append(self.rng.choice(texts + ["numa_maps"] * self.numa_too))
 
     def mmap(self) -> None:
         rng = self.rng
@@ -279,7 +280,7 @@ def script(rng: Random, steps: int = 0) -> list[str]:
     wanted = steps or rng.randrange(17, 57)
     while len(writer.lines) < wanted:
         writer.step()
-    return [*writer.lines, *CONTENTS]
+    return [*writer.lines, *["numa_maps"] * writer.numa_too, *CONTENTS]
 
 
 def seeded(seed: int, steps: int = 0) -> list[str]:

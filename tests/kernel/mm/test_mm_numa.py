@@ -63,6 +63,19 @@ def test_without_a_policy_pages_are_local(guest: Files) -> None:
     assert where(guest, 4096, 1) == [-EFAULT]
 
 
+def test_a_policy_of_shared_memory_is_there_for_all_its_mappings(guest: Files) -> None:
+    fd = guest.sys("memfd_create", b"m\0", 0)
+    guest.call("ftruncate", fd, 4 * PAGE)
+    one, other = (guest.call("mmap", 0, 4 * PAGE, RW, 1, fd, 0) for _ in range(2))
+    assert guest.sys("mbind", one + PAGE, 3 * PAGE, BIND, mask(2), 64, 0) == 0
+    assert guest.sys("mbind", one + 2 * PAGE, PAGE, BIND, mask(3), 64, 0) == 0
+    guest.put(b"x" * 4 * PAGE, other)
+    assert where(guest, other, 4) == [0, 2, 3, 2]
+    assert f"{other:x} default file=/memfd:m" in guest.slurp("/proc/self/numa_maps").decode()
+    later = guest.call("mmap", 0, PAGE, RW, 2, fd, PAGE)
+    assert f"{later:x} bind:2 file=/memfd:m" in guest.slurp("/proc/self/numa_maps").decode()
+
+
 @pytest.mark.parametrize(
     ("mode", "nodes", "expected"),
     [
