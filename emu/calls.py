@@ -143,6 +143,10 @@ class MemoryHooks(Protocol):
     def forget(self, start: int, end: int) -> None:
         """[start, end), whole pages, was mapped anew."""
 
+    def hold(self, start: int, end: int, allocators: bool) -> None:
+        """[start, end) is an allocator's from now on, or is not: what lies beyond the page of a block is checked there
+        alone."""
+
     def first_bad(self, va: int, size: int) -> int:
         """The first byte of [va, va + size) that nobody has business with, counted from `va`; -1: none."""
 

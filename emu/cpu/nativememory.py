@@ -80,6 +80,9 @@ class NativeMemory:
     def more(self, pc: int) -> int:
         return int(self._lib.mc_more(pc))
 
+    def hold(self, start: int, end: int, allocators: bool) -> None:
+        self._lib.mc_hold(start, end, allocators)
+
     def forget(self, start: int, end: int) -> None:
         self._lib.mc_forget(start, end)
 

@@ -39,6 +39,7 @@ class PythonMemory:
         self._registers = Batch(emulator.lib, emulator.uc, INTEGER)
         self._shadow = calls.shadow = shadow = Shadow(plan.barred, plan.slacks)
         self.forget, self.around, self.wrote = shadow.forget, shadow.around, shadow.wrote
+        self.hold = shadow.hold
         self.first_bad, self.first_blank = shadow.first_bad, shadow.first_blank
         self._vpns: dict[int, int] = {}  # by frame
         self._traits: dict[int, int] = {}

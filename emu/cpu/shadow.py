@@ -2,7 +2,8 @@
 
 A byte is bad once the block that held it was released, until another block holds it or its page is mapped anew; and bad
 is what lies beside a live block and belongs to nobody: a few bytes before it, and those after it up to the next block,
-within its page, as far as `slacks` say. Memory that was never a part of a block or beside one is never bad: programs
+within its page (where the block begins or ends with its page, in the next one, if an allocator mapped that), as far as
+`slacks` say. Memory that was never a part of a block or beside one is never bad: programs
 may have pools of their own. Nor is a byte of one live block bad for lying beside another.
 
 A load may touch bad bytes where it cannot matter: one of 8 or 16 bytes, aligned to its size, with one good byte at
@@ -17,6 +18,7 @@ emu/native/memcheck.c does the same, with equal results.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from emu.calls import ALLOCATOR, APART, BOTH, COPIES, READS, SCANS, WIDE
@@ -46,6 +48,7 @@ class Shadow:
     def __init__(self, barred: tuple[tuple[int, int], ...], slacks: tuple[tuple[int, int, bool], ...]) -> None:
         self._barred, self._slacks = barred, slacks
         self._pages: dict[int, Page] = {}
+        self._held: list[tuple[int, int]] = []  # where allocators have mapped memory, in order
         self._kept = 0, 0  # of the block that is being resized: its size, and one bit a byte: is it blank?
 
     def made(self, pointer: int, size: int, function: int, inner: int) -> None:
@@ -73,9 +76,24 @@ class Shadow:
             return
         after, before, _ = self._slacks[function] if function < len(self._slacks) else (0, 0, False)
         last = end + after if after else -(-end // 8) * 8
+        limit, first = -(-end // PAGE) * PAGE, pointer // PAGE * PAGE
+        if end == limit and self._is_held(end):
+            limit += PAGE
+        if first == pointer and self._is_held(first - 1):
+            first -= PAGE
         if end - pointer < HUGE:
-            self._slack(end, min(last, -(-end // PAGE) * PAGE), True)
-        self._slack(max(pointer // PAGE * PAGE, pointer - before), pointer, False)
+            self._slack(end, min(last, limit), True)
+        self._slack(max(first, pointer - before), pointer, False)
+
+    def _is_held(self, va: int) -> bool:
+        at = bisect_right(self._held, (va, USER)) - 1
+        return at >= 0 and va < self._held[at][1]
+
+    def hold(self, start: int, end: int, allocators: bool) -> None:
+        """As MemoryHooks has it."""
+        outside = [piece for low, high in self._held for piece in ((low, min(high, start)), (max(low, end), high))]
+        pieces = [*outside, (start, end)] if allocators else outside
+        self._held = sorted(piece for piece in pieces if piece[0] < piece[1])
 
     def keep(self, pointer: int, size: int) -> None:
         """The block is about to be another one, made next, which has its bytes. Of a very large one all count as

@@ -1,8 +1,8 @@
 /* Each load and store of translated code against a shadow of the heap: equal in result to emu/cpu/pythonmemory.py, which
  * says what is an error. Unicorn's memory hooks report physical addresses, and take 200 ns each to find out where the
  * guest is. So where translated code calls Unicorn's functions for loads and stores, it is made to call ours, which are
- * given the virtual address, do the access by Unicorn's own, and then look at the shadow. Translated code calls them for
- * each access while there is a memory hook; one that never fires is enough. */
+ * given the virtual address, do the access, by Unicorn's own where it is not in the TLB, and then look at the shadow.
+ * Translated code calls them for each access while there is a memory hook; one that never fires is enough. */
 #include "memcheck.h"
 #include "heap.h"
 #include "hooks.h"
@@ -292,7 +292,7 @@ EXPORT mc_state *mc_init(hs_state *state)
     S = state;
     pages_mask = 1023, pages_used = 0, pages = calloc(1024, sizeof *pages);
     insns_mask = 255, insns_used = 0, insns = calloc(256, sizeof *insns);
-    slacks = NULL, slacks_used = barred_used = 0;
+    slacks = NULL, slacks_used = barred_used = held_used = 0;
     mc_on = proven = tried = 0, kept_size = 0;
     return (stubs || (S->code && make_stubs())) ? &M : NULL;
 }

@@ -222,11 +222,64 @@ static void take_kept(uint64_t pointer, uint64_t end)
             blot(pointer + i * 64, kept[i] & (size - i * 64 < 64 ? (1ull << (size - i * 64)) - 1 : ~0ull));
 }
 
+/* Where allocators have mapped memory: ranges in order, none overlapping. */
+static uint64_t (*held)[2];
+static uint64_t held_used, held_room;
+
+/* The first that ends behind va. */
+static uint64_t held_after(uint64_t va)
+{
+    uint64_t low = 0, high = held_used;
+    while (low < high) {
+        uint64_t mid = (low + high) / 2;
+        if (held[mid][1] <= va)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static int is_held(uint64_t va)
+{
+    uint64_t i = held_after(va);
+    return i < held_used && held[i][0] <= va;
+}
+
+/* [start, end) is an allocator's from now on, or is not. */
+EXPORT void mc_hold(uint64_t start, uint64_t end, int allocators)
+{
+    uint64_t pieces[3][2], n = 0, i = held_after(start), gone = i;
+    if (held_used + 2 > held_room) {
+        uint64_t (*new)[2] = realloc(held, (2 * held_room + 64) * sizeof *held);
+        if (!new)
+            return; /* the host has no memory: less is checked */
+        held = new, held_room = 2 * held_room + 64;
+    }
+    while (gone < held_used && held[gone][0] < end) {
+        if (held[gone][0] < start)
+            pieces[n][0] = held[gone][0], pieces[n++][1] = start;
+        gone++;
+    }
+    uint64_t last = gone > i ? held[gone - 1][1] : 0;
+    if (allocators)
+        pieces[n][0] = start, pieces[n++][1] = end;
+    if (last > end)
+        pieces[n][0] = end, pieces[n++][1] = last;
+    memmove(held + i + n, held + gone, (held_used - gone) * sizeof *held);
+    memcpy(held + i, pieces, n * sizeof *held);
+    held_used = held_used - (gone - i) + n;
+}
+
 /* What lies beside a block is bad, as far as the function's slack says. */
 static void paint_beside(uint64_t pointer, uint64_t end, uint32_t function)
 {
     uint64_t after = function < slacks_used ? slacks[3 * function] : 0, before = function < slacks_used ? slacks[3 * function + 1] : 0;
     uint64_t limit = (end + PAGE - 1) / PAGE * PAGE, first = pointer / PAGE * PAGE;
+    if (end == limit && is_held(end))
+        limit += PAGE;
+    if (first == pointer && is_held(first - 1))
+        first -= PAGE;
     uint64_t last = after ? end + after : (end + 7) & ~7ull;
     if (end - pointer < HUGE)
         paint_slack(end, last < limit ? last : limit, 1);

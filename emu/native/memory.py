@@ -48,6 +48,7 @@ def prepare(lib: Any) -> None:
         "mc_first_bad": (c_int64, c_uint64, c_uint64),
         "mc_first_blank": (c_int64, c_uint64, c_uint64),
         "mc_wrote": (None, c_uint64, c_uint64),
+        "mc_hold": (None, c_uint64, c_uint64, c_int),
         "mc_around": (None, c_uint64, c_uint64, POINTER(c_uint64), POINTER(c_uint64)),
         "mc_more": (c_uint64, c_uint64),
         "mc_start": (c_int,),

@@ -13,7 +13,7 @@ from emu import uprobes
 from emu.calls import EVENT as EVENT_FORMAT
 from emu.calls import NO_BLOCK, CallHooks, Listener, Totals
 from emu.symbols import Symbols
-from emu.trace.events import UserCopy, VmaMap
+from emu.trace.events import UserCopy, VmaMap, VmaUnmap
 from emu.trace.framerules import FrameRules
 from emu.trace.memcheck import Access, BadAccess, MemoryChecker
 from emu.trace.space import FILE, STACK, STATIC, Range, SpaceSink, SpaceTracer
@@ -181,18 +181,24 @@ class HeapTracer:
             guest.cr3, barred, access, self._record.accessed if self._record is not None else None,
         )  # fmt: skip
         guest.probes.listen(VmaMap, self._mapped)
+        guest.probes.listen(VmaUnmap, self._unmapped)
         guest.probes.listen(UserCopy, checker.copied)
         return checker
 
     def _mapped(self, event: VmaMap) -> None:
         if event.cr3 == self._guest.cr3 and self.memory is not None:
-            self.memory.forget(event.start, event.end)
+            self.memory.mapped(event.start, event.end)
+
+    def _unmapped(self, event: VmaUnmap) -> None:
+        if event.cr3 == self._guest.cr3 and self.memory is not None:
+            self.memory.unmapped(event.start, event.end)
 
     def end(self) -> None:
         """The run is over: the last events go out."""
         self._space.end()
         if self.memory is not None:
             self._guest.probes.forget(VmaMap, self._mapped)
+            self._guest.probes.forget(VmaUnmap, self._unmapped)
             self._guest.probes.forget(UserCopy, self.memory.copied)
             self.memory.end()
         self.calls.end()

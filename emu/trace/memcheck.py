@@ -107,7 +107,14 @@ class MemoryChecker:
         )
         plan = MemoryPlan(cr3, access.zero_pfn, tuple(barred), slacks, access.loads_blank)
         self._hooks = access.check(calls, MemoryListener(self._traits, self._access), plan)
-        self.forget = self._hooks.forget
+
+    def mapped(self, start: int, end: int) -> None:
+        """What is mapped anew was never part of a block; an allocator's it is if one mapped it."""
+        self._hooks.forget(start, end)
+        self._hooks.hold(start, end, self._calls.inside())
+
+    def unmapped(self, start: int, end: int) -> None:
+        self._hooks.hold(start, end, False)
 
     def end(self) -> None:
         self._hooks.end()

@@ -43,6 +43,10 @@ __attribute__((noinline)) static void put4(volatile char *p) {
     __asm__ volatile("");
 }
 
+static char *aligned(size_t n) {
+    void *p = NULL;
+    return posix_memalign(&p, PAGE, n) ? NULL : p;
+}
 static char *zeroed(size_t n) { return fill(make(n), 0, n); }
 
 /* What a program may do: none of it is an error. */
@@ -107,6 +111,13 @@ int main(int argc, char **argv) {
     if (!strcmp(what, "shrunk")) p = make(1000), p = resize(p, 900), put(p + 900);
     if (!strcmp(what, "big")) p = make(1 << 20), get(p + (1 << 20) + 1);
     if (!strcmp(what, "big-unaligned")) p = make((1 << 20) + 12), get8(p + (1 << 20) + 16);
+    if (!strncmp(what, "edge", 4)) { /* blocks that begin or end with a page, two after each other */
+        char *low = aligned(8192), *high = aligned(8192);
+        CHECK(low && high && (unsigned long)low % PAGE == 0);
+        if (!strcmp(what, "edge")) put(low + 8192);
+        if (!strcmp(what, "edge-before")) put(low - 1);
+        if (!strcmp(what, "edge-inside")) put(low + 8191), put(low + 4096), put(high), put(high + 8191);
+    }
     if (!strcmp(what, "calloc")) p = calloc(5, 4), put(p + 20);
     if (!strcmp(what, "memalign") && posix_memalign((void **)&p, 64, 20) == 0) put(p + 21);
     if (!strcmp(what, "strlen-of-freed")) drop(p), measure(p);

@@ -44,6 +44,8 @@ BAD = [
     ("calloc", "overflow", "write of 1 byte at X, just past the end of a block of 20 bytes"),
     ("memalign", "overflow", "write of 1 byte at X, 1 byte past the end of a block of 20 bytes"),
     ("strlen-of-freed", "use-after-free", "read of 8 bytes at X, 0 bytes inside a freed block of 24 bytes"),
+    ("edge", "overflow", "write of 1 byte at X, just past the end of a block of 8192 bytes"),
+    ("edge-before", "underflow", "write of 1 byte at X, 1 byte before a block of 8192 bytes"),
     ("long-double", "overflow", "write of 10 bytes at X, 16 bytes inside a block of 24 bytes, 2 bytes past its end"),
     ("long-double-read", "use-after-free", "read of 10 bytes at X, 8 bytes inside a freed block of 24 bytes"),
     ("environment", "overflow", "write of 28 bytes at X, 0 bytes inside a block of 20 bytes, 8 bytes past its end"),
@@ -71,6 +73,11 @@ def test_a_bad_access_is_told_where_it_happens(libc: str, how: str, kind: str, w
     assert misuse.allocated is not None
     assert any(call.startswith("main") for call in misuse.allocated.calls)
     assert (misuse.freed is not None) == ("freed" in words)
+
+
+@pytest.mark.parametrize("kind", ["musl", "glibc", "jemalloc", "tcmalloc"])
+def test_whole_pages_of_a_block_are_its_own(kind: str) -> None:
+    assert checked(elf("heap/accesses", kind), ("edge-inside",))[1].misuse == []
 
 
 @pytest.mark.parametrize("libc", ["musl", "glibc"])
