@@ -245,7 +245,7 @@ def _key(source: Path, command: list[str]) -> str:
         repr(command[1:]),
         _compiler_version(tuple(command[:3])),
         source.read_text(),
-        (GUEST / "guest.h").read_text(),
+        *(header.read_text() for header in (GUEST / "guest.h", *sorted(source.parent.glob("*.h")))),
     ):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()

@@ -3,11 +3,10 @@
 // RUN: 400
 // NOT COMPARED: prints addresses of its heap
 // NOT ON A HOST: prints addresses of its heap, which another break moves
+#include "say.h"
 #include <errno.h>
 #include <malloc.h>
-#include <stdint.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 /* no compiler knows what these are, so it keeps every call */
 static void *(*volatile ask)(size_t) = malloc;
@@ -17,18 +16,6 @@ static void *(*volatile ask_aligned)(size_t, size_t) = aligned_alloc;
 static int (*volatile ask_posix)(void **, size_t, size_t) = posix_memalign;
 static void (*volatile give)(void *) = free;
 static size_t (*volatile usable)(void *) = malloc_usable_size;
-
-static void say(char kind, uint64_t size, uint64_t alignment, void *in, uint64_t out) {
-    char line[80], *at = line;
-    uint64_t values[] = {size, alignment, (uintptr_t)in, out};
-    *at++ = kind;
-    for (int i = 0; i < 4; i++) {
-        *at++ = ' ';
-        for (int shift = 60; shift >= 0; shift -= 4) *at++ = "0123456789abcdef"[values[i] >> shift & 15];
-    }
-    *at++ = '\n';
-    (void)!write(1, line, (size_t)(at - line));
-}
 
 static uint32_t state = 7;
 static uint32_t next(void) { return state = state * 1664525u + 1013904223u, state >> 8; }

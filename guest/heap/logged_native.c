@@ -2,21 +2,8 @@
 // KINDS: jemalloc tcmalloc mimalloc
 // NOT COMPARED: prints addresses of its heap
 // NOT ON A HOST: prints addresses of its heap, which another break moves
-#include <stdint.h>
+#include "say.h"
 #include <stdlib.h>
-#include <unistd.h>
-
-static void say(char kind, uint64_t size, uint64_t alignment, void *in, uint64_t out) {
-    char line[80], *at = line;
-    uint64_t values[] = {size, alignment, (uintptr_t)in, out};
-    *at++ = kind;
-    for (int i = 0; i < 4; i++) {
-        *at++ = ' ';
-        for (int shift = 60; shift >= 0; shift -= 4) *at++ = "0123456789abcdef"[values[i] >> shift & 15];
-    }
-    *at++ = '\n';
-    (void)!write(1, line, (size_t)(at - line));
-}
 
 #define MADE(kind, size, alignment, call) (p = (call), say(kind, size, alignment, NULL, (uintptr_t)p))
 #define GONE(kind, call) ((call), say(kind, 0, 0, p, 0))
