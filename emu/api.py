@@ -7,13 +7,14 @@ import stat
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from emu.analysis.syscalls import SyscallCounts
 from emu.config import ConfigError, RunConfig, env_pairs, parse_mount, parse_size
 from emu.interrupts import Interrupts
 from emu.machine import Machine, Stopped
 from emu.outcome import Death, Run, SyscallCount, Syscalls
 from emu.stdio import Capture, FileSource, FileTarget, Source, host_stream, terminals_kept
 from emu.trace.events import Note, PageFault, SyscallExit
-from emu.trace.recorder import TRACED, Listed, Recorder, Sink, Tally
+from emu.trace.recorder import TRACED, Listed, Recorder, Sink
 from kernel.abi.errno import LinuxError
 from kernel.config import Mount
 from kernel.fs.stream import Stream
@@ -230,14 +231,14 @@ def _one_run(
 ) -> Run:
     probes = Probes()
     recorder = Recorder(probes)
-    notes, listed, tally = Listed(), Listed(), Tally()
+    notes, listed, counts = Listed(), Listed(), SyscallCounts()
     recorder.attach(notes, (Note,))
     shown = config.filter
     kinds = (*TRACED, PageFault) if config.page_faults else TRACED
     for sink in sinks if attended or shown.nothing else (*sinks, listed):
         recorder.attach(sink, kinds, shown)
     if config.count_syscalls or not (attended or shown.nothing):
-        recorder.attach(tally, (SyscallExit,), None if config.count_syscalls else shown)
+        recorder.attach(counts, (SyscallExit,), None if config.count_syscalls else shown)
     machine = _machine(config, streams, probes)
     try:
         _boot(machine, path, content, argv)
@@ -256,7 +257,7 @@ def _one_run(
         stdout=bytes(streams.captured[0].written),
         stderr=bytes(streams.captured[1].written),
         counters=counters,
-        syscalls=_counts(tally),
+        syscalls=Syscalls({name: SyscallCount(*count) for name, count in counts.by_name().items()}),
         events=listed.events,
         notes=[note.text for note in notes.events if isinstance(note, Note)],
         death=death,
@@ -301,10 +302,6 @@ def _death(machine: Machine) -> Death | None:
     if info.sig not in EXAMINED:
         return None
     return examine(machine.kernel.current, info)
-
-
-def _counts(tally: Tally) -> Syscalls:
-    return Syscalls({name: SyscallCount(*tally.counts[name]) for name in sorted(tally.counts)})
 
 
 def read_program(path: str) -> bytes:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from emu.analysis.heapresult import Heap
     from emu.analysis.misuse import Misuse
     from emu.machine import Stopped
+    from kernel.task.system import NotModelled
 
 
 class Counters(NamedTuple):
@@ -97,7 +98,7 @@ class Run(NamedTuple):
     notes: list[str]  # what a reader of the run must know: an OOM kill, a deadlock
     death: Death | None  # the post-mortem, where a fault or abort killed it
     core_dumped: bool = False
-    not_modelled: Mapping[str, int] = MappingProxyType({})  # answered ENOSYS, by name or `name: why`
+    not_modelled: Mapping[NotModelled, int] = MappingProxyType({})  # answered ENOSYS: how often
     failures: tuple[Failure, ...] = ()  # sinks that could not write
     heap: Heap | None = None  # where it was traced
 

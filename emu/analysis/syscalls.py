@@ -1,4 +1,4 @@
-"""SyscallCounts: calls, errors and virtual time by syscall, printed in the form of `strace -c`."""
+"""SyscallCounts: calls, errors and virtual time by syscall; all of them by name, or in the form of `strace -c`."""
 
 from __future__ import annotations
 
@@ -18,30 +18,39 @@ class Count(NamedTuple):
 
 
 class SyscallCounts:
-    """A fold over SyscallExit, usable as a sink. Rows add up to the calls written."""
+    """A fold over SyscallExit, usable as a sink."""
 
     def __init__(self) -> None:
-        self._rows: dict[int, list[int]] = {}
+        self._rows: dict[int, list[int]] = {}  # calls, errors, ns, and calls that never came back: exit_group
         self._names: dict[int, str] = {}
 
     def write(self, event: object, /) -> None:
-        """Count it, if it came back: strace counts no exit_group. Other events are let pass."""
-        if isinstance(event, SyscallExit) and event.value is not None:
+        """Count it. Other events are let pass."""
+        if isinstance(event, SyscallExit):
             row = self._rows.get(event.nr)
             if row is None:
-                row = self._rows[event.nr] = [0, 0, 0]
+                row = self._rows[event.nr] = [0, 0, 0, 0]
                 self._names[event.nr] = event.name
             row[0] += 1
+            row[1] += event.errno is not None
             row[2] += event.took
-            if event.errno is not None:
-                row[1] += 1
+            row[3] += event.value is None
 
     def close(self) -> None:
         """Nothing is held back."""
 
+    def by_name(self) -> dict[str, tuple[int, int]]:
+        """(calls, errors), in the order of the names."""
+        found = sorted((self._names[nr], row) for nr, row in self._rows.items())
+        return {name: (calls, errors) for name, (calls, errors, _, _) in found}
+
     def rows(self) -> list[Count]:
-        """Most time first; the same time, by number."""
-        counts = [Count(nr, self._names[nr], *self._rows[nr]) for nr in sorted(self._rows)]
+        """Those that came back, as strace has it. Most time first; the same time, by number."""
+        counts = [
+            Count(nr, self._names[nr], calls - gone, errors, ns)
+            for nr, (calls, errors, ns, gone) in sorted(self._rows.items())
+            if calls > gone
+        ]
         return sorted(counts, key=lambda count: -count.ns)
 
     def text(self) -> str:

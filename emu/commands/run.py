@@ -282,10 +282,10 @@ def _notes(options: argparse.Namespace, done: Run, *, beside: bool) -> Iterator[
         yield from dict.fromkeys(done.notes)
     if beside and _expression(options) == "all":
         return
-    calls = {name: f"{name} ({count}×)" if count > 1 else name for name, count in done.not_modelled.items()}
-    if absent := [text for name, text in calls.items() if ":" not in name]:
+    calls = {what: f"{what} ({count}×)" if count > 1 else str(what) for what, count in done.not_modelled.items()}
+    if absent := [text for what, text in calls.items() if not what.why]:
         yield f"not implemented and answered ENOSYS: {', '.join(absent)}"
-    if refused := [text for name, text in calls.items() if ":" in name]:
+    if refused := [text for what, text in calls.items() if what.why]:
         yield f"answered ENOSYS: {'; '.join(refused)}"
 
 

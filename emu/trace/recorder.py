@@ -107,19 +107,3 @@ class Listed:
 
     def close(self) -> None:
         pass
-
-
-class Tally:
-    """A sink that counts syscalls: [calls, errors] by name."""
-
-    def __init__(self) -> None:
-        self.counts: dict[str, list[int]] = {}
-
-    def write(self, event: object, /) -> None:
-        if isinstance(event, SyscallExit):
-            row = self.counts.setdefault(event.name, [0, 0])
-            row[0] += 1
-            row[1] += event.errno is not None
-
-    def close(self) -> None:
-        pass

@@ -278,7 +278,7 @@ def _settle(task: Task, entry: Entry, value: Outcome, trace: Trace | None) -> Ou
 
 def _refused(task: Task, entry: Entry, error: LinuxError, trace: Trace | None) -> int:
     if error.errno is ENOSYS:
-        task.system.refused(f"{entry.name}: {error.why}" if error.why else entry.name)
+        task.system.refused(entry.name, error.why)
     if trace is not None:
         trace.why = error.why
         trace.finish(-error.errno)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kernel.events import Note
 from kernel.task.clock import Clock
@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from kernel.probes import Probes
     from kernel.task.futex import Waiter
     from kernel.task.task import Process, Task
+
+
+class NotModelled(NamedTuple):
+    """What was answered ENOSYS: a call that is not implemented, or what an implemented one refused."""
+
+    call: str
+    why: str = ""  # of a call that is implemented
+
+    def __str__(self) -> str:
+        return f"{self.call}: {self.why}" if self.why else self.call
 
 
 class System:
@@ -46,12 +56,12 @@ class System:
         self.tasks: dict[int, Task] = {}
         self.processes: dict[int, Process] = {}
         self.sysctl: dict[str, int] = {}  # what was written to /proc/sys and only has to be remembered
-        self.not_modelled: dict[str, int] = {}  # answered ENOSYS: how many times; `name` or `name: why`
+        self.not_modelled: dict[NotModelled, int] = {}  # answered ENOSYS: how many times
 
-    def refused(self, name: str) -> None:
-        """A syscall was answered ENOSYS: whoever looks at the run must hear of it, traced or not. `name` is not
-        implemented; of one that is, `name: why` says what it refused."""
-        self.not_modelled[name] = self.not_modelled.get(name, 0) + 1
+    def refused(self, name: str, why: str = "") -> None:
+        """A syscall was answered ENOSYS: whoever looks at the run must hear of it, traced or not."""
+        what = NotModelled(name, why)
+        self.not_modelled[what] = self.not_modelled.get(what, 0) + 1
 
     def note(self, tid: int, text: str) -> None:
         """Tell the trace's reader something that no syscall says."""

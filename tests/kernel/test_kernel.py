@@ -39,7 +39,7 @@ def test_an_unknown_syscall_is_enosys_and_counted() -> None:
     world = World()
     world.play(Syscall(9999))
     assert world.cpu.results == [-38]
-    assert world.kernel.system.not_modelled == {"syscall_0x270f": 1}
+    assert world.kernel.system.not_modelled == {("syscall_0x270f", ""): 1}
 
 
 def test_memory_that_ends_kills_the_guest_and_says_so_as_linux_does() -> None:

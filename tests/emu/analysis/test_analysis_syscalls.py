@@ -28,6 +28,14 @@ def test_calls_errors_and_time_add_up() -> None:
     ]  # fmt: skip
 
 
+def test_a_call_that_never_comes_back_is_counted_by_name_and_not_in_the_table() -> None:
+    gone = exit_of(231, "exit_group")._replace(value=None)
+    counts = folded(exit_of(9, "mmap", Errno.ENOMEM), gone)
+    assert counts.by_name() == {"exit_group": (1, 0), "mmap": (1, 1)}
+    assert [row.name for row in counts.rows()] == ["mmap"]
+    assert folded(gone).text() == ""
+
+
 def test_the_table_is_strace_s() -> None:
     text = folded(exit_of(9, "mmap"), exit_of(9, "mmap", Errno.ENOMEM), exit_of(35, "nanosleep", took=2_000_000)).text()
     assert text == """\

@@ -42,9 +42,9 @@ class World:
         self.clock.monotonic_ns = lambda: 100 + int(self.clock.slept)
         self.memory = bytearray(4096)
         self.events: list[Any] = []
-        self.refused: list[str] = []
+        self.refused: list[tuple[str, ...]] = []
         mm = SimpleNamespace(peek=lambda va, n: bytes(self.memory[va : va + n]))
-        system = SimpleNamespace(probes=self.probes, clock=self.clock, refused=self.refused.append)
+        system = SimpleNamespace(probes=self.probes, clock=self.clock, refused=lambda *what: self.refused.append(what))
         self.task: Any = SimpleNamespace(tid=7, mm=mm, system=system)
 
     def trace(self) -> World:
@@ -224,7 +224,7 @@ def test_what_is_answered_enosys_is_counted_traced_or_not(
         world.trace()
     for nr in (NR["bpf"], NR["clone"], NR["bpf"], 999):
         assert dispatch(world.task, nr, 0, 0, 0, 0, 0, 0) == -ENOSYS
-    assert world.refused == ["bpf", "clone: not yet", "bpf", "syscall_0x3e7"]
+    assert world.refused == [("bpf",), ("clone", "not yet"), ("bpf",), ("syscall_0x3e7",)]
 
 
 def test_a_parameter_without_a_kind_cannot_ship(entries: dict[int, Any]) -> None:
