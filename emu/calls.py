@@ -65,6 +65,7 @@ class _HeapFields(NamedTuple):
     strict: bool = False  # check what the allocator promises
     memcheck: bool = False  # each load and store checked against the blocks
     uninitialised: bool = False  # and loads of bytes that nobody has written
+    libraries: tuple[str, ...] = ()  # static ones by whose code functions are found that no symbol names
 
 
 class HeapOptions(_HeapFields):

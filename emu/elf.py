@@ -60,6 +60,8 @@ class Section(NamedTuple):
     size: int
     link: int
     entsize: int
+    info: int
+    align: int
 
 
 class Symbol(NamedTuple):
@@ -81,6 +83,7 @@ class Elf:
         self._read_header()
         self.segments = list(self._read_segments())
         self.sections = self._read_sections()
+        self.learned: list[list[Symbol]] = []  # functions that its tables do not have, those of each object file
 
     def _read_header(self) -> None:
         content = self.content
@@ -114,8 +117,8 @@ class Elf:
         if self.shstrndx < len(headers):
             names = self._slice(headers[self.shstrndx][4], headers[self.shstrndx][5])
         return [
-            Section(_string(names, name), kind, flags, addr, offset, size, link, entsize)
-            for name, kind, flags, addr, offset, size, link, _, _, entsize in headers
+            Section(_string(names, name), kind, flags, addr, offset, size, link, entsize, info, align)
+            for name, kind, flags, addr, offset, size, link, info, align, entsize in headers
         ]
 
     def _slice(self, offset: int, size: int) -> bytes:
@@ -147,14 +150,18 @@ class Elf:
         return [segment for segment in self.segments if segment.type == PT_LOAD and segment.flags & 1]
 
     def symbols(self) -> Iterator[Symbol]:
-        """Named symbols of .symtab, or of .dynsym where the file is stripped; undefined and file symbols left out."""
+        """Named symbols of .symtab, or of .dynsym where the file is stripped; undefined and file symbols left out.
+        Then what was learned."""
         tables = [section for section in self.sections if section.type == SHT_SYMTAB]
         tables = tables or [section for section in self.sections if section.type == SHT_DYNSYM]
         for table in tables[:1]:
             yield from self._symbols_of(table)
+        for functions in self.learned:
+            yield from functions
 
     def files(self) -> Iterator[list[Symbol]]:
-        """The functions that are local to each source file, as far as .symtab tells."""
+        """The functions that are local to each source file, as far as .symtab tells; and of each that was learned."""
+        yield from ([symbol for symbol in functions if not symbol.bind] for functions in self.learned)
         table = next((section for section in self.sections if section.type == SHT_SYMTAB), None)
         if table is None or table.link >= len(self.sections):
             return

@@ -16,6 +16,7 @@ from emu.calls import HeapOptions, RuleError
 from emu.config import ConfigError, RunConfig
 from emu.outcome import Counters
 from emu.sinks.arrow import FolderError, HeapRecord, check
+from emu.trace.alloc_library import learn, learn_anew
 from emu.trace.alloc_rules import those_of
 from emu.trace.recorder import Failure
 
@@ -37,8 +38,9 @@ class HeapTrace:
         self._failures: list[Failure] = []
         image = machine.image()
         self._first = image.inode
-        self._now = _Traced(machine, image, path, argv, options)
         try:
+            learned = learn(image.elf, options.libraries, ruled=bool(options.rules))
+            self._now = _Traced(machine, image, path, argv, options, learned)
             self._now.begin()
         except RuleError as wrong:
             raise ConfigError(f"{path}: {wrong}") from None
@@ -53,7 +55,8 @@ class HeapTrace:
         image = self._machine.image()
         rules = those_of(image.elf, self._options.rules, by_address=image.inode is self._first)
         options = self._options._replace(rules=tuple(rules), record=self._folder())
-        self._now = _Traced(self._machine, image, image.path, image.argv, options)
+        learned = learn_anew(image.elf, options.libraries, ruled=bool(rules))
+        self._now = _Traced(self._machine, image, image.path, image.argv, options, learned)
         try:
             self._now.begin()
         except OSError as error:
@@ -93,9 +96,10 @@ class _Traced:
     """The trace of one program of a run."""
 
     def __init__(
-        self, machine: Machine, image: Image, path: str, argv: Sequence[bytes], options: HeapOptions
+        self, machine: Machine, image: Image, path: str, argv: Sequence[bytes], options: HeapOptions, learned: str
     ) -> None:
         self._machine, self._image, self._path, self._argv, self._options = machine, image, path, argv, options
+        self._learned = learned  # how the functions were found, or why not, where no symbol tells
         self._fold, self._space = HeapFold(by_stack=options.stack > 0), SpaceFold()
         self._timeline = Timeline(machine.cpu.insns)
         self._suppressions = (*options.suppressions, *(DEFAULT if options.default_suppressions else ()))
@@ -124,6 +128,8 @@ class _Traced:
                 "memcheck": options.memcheck,
                 "uninitialised": options.uninitialised,
                 "errno_checked": tracer.promises is not None and tracer.promises.errno_checked,
+                "libraries": options.libraries,
+                "learned": self._learned,
                 "rules": [(rule.where, rule.does) for rule in options.rules],
                 "suppressions": self._suppressions,
             },
@@ -148,7 +154,7 @@ class _Traced:
         tracer.end()
         if not replaced:
             self.sample(counters.instructions, counters.rss)
-        facts = facts_of(tracer, self._space, self._timeline, self._path, replaced)
+        facts = facts_of(tracer, self._space, self._timeline, self._path, replaced, self._learned)
         status = self._machine.kernel.exit_status
         if self.record is not None:
             end: dict[str, Any] = {

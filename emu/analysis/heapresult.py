@@ -73,10 +73,12 @@ class HeapFacts(NamedTuple):
     strict: Strictness | None = None  # where the allocator's promises were checked
     program: str = ""  # its path in the guest
     replaced: bool = False  # by another program, through execve: what was live then is no leak
+    learned: str = ""  # how the functions were found, or why not, where no symbol tells
 
 
 def facts_of(
-    tracer: HeapTracer, space: SpaceFold, timeline: Timeline, program: str = "", replaced: bool = False
+    tracer: HeapTracer, space: SpaceFold, timeline: Timeline, program: str = "", replaced: bool = False,
+    learned: str = "",
 ) -> HeapFacts:
     """Of a run that is over, or of a program that execve has just replaced."""
     calls, blocks = tracer.calls, tracer.blocks()
@@ -90,7 +92,7 @@ def facts_of(
     return HeapFacts(
         tracer.names, tracer.symbols.bias, places, found, count, calls.lost, blocks,
         space_of(space, blocks, None if replaced else tracer.resident), Map(space.ranges, blocks), timeline,
-        tracer.ended_early, strict, program, replaced,
+        tracer.ended_early, strict, program, replaced, learned,
     )  # fmt: skip
 
 
@@ -109,7 +111,7 @@ class Heap:
         self.peak: Peak = fold.peak
         self.faults = dict(zip(("malloc", "free"), fold.faults, strict=True))
         self.syscalls = dict(zip(("malloc", "free"), fold.syscalls, strict=True))
-        self.ended_early = facts.ended_early
+        self.ended_early, self.learned = facts.ended_early, facts.learned
         self.lost, self.unreturned, self.overlaps = facts.lost, fold.unreturned, fold.overlaps
         places = facts.places
         self.call_sites = tuple(places.sites)  # return addresses, as EVENT's `site` numbers them

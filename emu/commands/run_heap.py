@@ -41,6 +41,14 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
     )
     add("--alloc-file", metavar="FILE", action="append", default=[], help="such rules, kept in a TOML file")
     add(
+        "--alloc-from",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="find the allocator of a program without symbols by the code of the static library FILE.a; the host's "
+        "libc.a is tried unasked",
+    )
+    add(
         "--record",
         metavar="DIR",
         help="keep the heap's events in the new folder DIR, for `heapscope summary DIR` (with --heap)",
@@ -75,7 +83,7 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
 
 def options_of(options: argparse.Namespace) -> HeapOptions | None:
     """What to trace; None: nothing. Raises Refusal."""
-    names = ["stack", "alloc", "alloc_file", "record", "strict", "suppressions"]
+    names = ["stack", "alloc", "alloc_file", "alloc_from", "record", "strict", "suppressions"]
     names += ["no_default_suppressions", "error_exitcode"]
     if options.uninitialised and not options.memcheck:
         raise Refusal("--uninitialised needs --memcheck")
@@ -102,6 +110,7 @@ def options_of(options: argparse.Namespace) -> HeapOptions | None:
             default_suppressions=not options.no_default_suppressions,
             memcheck=options.memcheck,
             uninitialised=options.uninitialised,
+            libraries=tuple(options.alloc_from),
         )
     except RuleError as wrong:
         raise Refusal(str(wrong)) from None

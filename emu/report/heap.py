@@ -30,7 +30,8 @@ def render(heap: Heap, why: bool = False) -> str:
 
 def _lines(heap: Heap, why: bool, whose: str) -> Iterator[str]:
     if not heap.functions:
-        yield f"=== heap{whose}: no allocator function was found; name them by --alloc"
+        reason = f": {heap.learned}" if heap.learned else "; name them by --alloc"
+        yield f"=== heap{whose}: no allocator function was found{reason}"
         return
     yield f"=== heap{whose}"
     yield from _aligned(list(_totals(heap)))
@@ -58,6 +59,8 @@ def _violations(strict: Strictness | None) -> Iterator[str]:
 
 
 def _totals(heap: Heap) -> Iterator[tuple[str, str]]:
+    if heap.learned:
+        yield "traced", heap.learned
     yield "allocations", f"{heap.allocations:,} of {heap.allocated_bytes:,} bytes" + _more(heap.failed, "failed")
     yield "frees", f"{heap.frees:,}" + _more(heap.inner, "calls inside the allocator itself")
     when = f" at instruction {heap.peak.instructions:,}" if heap.peak.bytes else ""

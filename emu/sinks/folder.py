@@ -77,6 +77,7 @@ def _read(folder: str, progress: Progress | None, before: Sequence[Heap]) -> Rec
         strict=_strict(folder, meta),
         program=meta["program"],
         replaced=end.get("stopped") == "EXECVE",
+        learned=meta["heap"].get("learned", ""),
     )
     suppressions = [Suppression(*told) for told in meta["heap"]["suppressions"]]
     cut = "" if whole else _cut(meta, damaged, stream.events, accesses)

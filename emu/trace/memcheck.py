@@ -138,9 +138,9 @@ class MemoryChecker:
     def _traits(self, pc: int) -> int:
         if self._is_allocator(pc):
             return ALLOCATOR
-        if not self._symbols.functions:
-            return UNNAMED
         name = self._symbols.name_of(pc).split("+")[0]
+        if not name:
+            return UNNAMED
         if _BOTH.fullmatch(name):
             return SCANS | BOTH
         if _COPIES.fullmatch(name):

@@ -1,4 +1,5 @@
-"""Ten programs that do nothing wrong, on five allocators: no misuse is reported, and no allocator breaks a promise."""
+"""Ten programs that do nothing wrong, and two churns, on five allocators: no misuse is reported, and no allocator
+breaks a promise. Real ones are in test_stripped.py."""
 
 from __future__ import annotations
 
@@ -9,15 +10,18 @@ import emu
 from emu.calls import HeapOptions
 
 PROGRAMS = ("words", "regex", "tree", "table", "stream", "files", "folder", "sort", "format", "environ")
+CHURNS = ("heap/churn", "bench/churn_mixed")
 CXX = ("heap/exceptions", "heap/logged_new")
 
 
 @pytest.mark.parametrize("kind", ["musl", "glibc", "jemalloc", "tcmalloc", "mimalloc"])
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_nothing_is_reported_of_a_clean_program(program: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("guest", "argument"), [*(("heap/programs", each) for each in PROGRAMS), *((each, "20000") for each in CHURNS)]
+)
+def test_nothing_is_reported_of_a_clean_program(guest: str, argument: str, kind: str) -> None:
     run = emu.run(
-        elf("heap/programs", kind),
-        (program,),
+        elf(guest, kind),
+        (argument,),
         heap=HeapOptions(strict=True, memcheck=True, uninitialised=True),
         max_instructions=200_000_000,
         timeout=120.0,
