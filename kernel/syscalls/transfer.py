@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from kernel.fs.file import File
     from kernel.task.task import Task
 
+    Transfer = Callable[[Task, File, int, int, int | None], int]  # of one segment: how many bytes
+
 CHUNK = 1 << 20  # bytes held outside guest RAM at once
 Segment = tuple[int, int]  # va, length
 Blocking = Generator[Block, None, int]
@@ -59,10 +61,15 @@ def read_to(task: Task, file: File, segments: list[Segment], pos: int | None) ->
     """Read into the segments, at `pos` or where the file stands; None: it would block, nothing was read."""
     if not file.seekable:
         return _read_stream(task, file, segments)
+    return _each(_read_segment, task, file, segments, pos)
+
+
+def _each(one: Transfer, task: Task, file: File, segments: list[Segment], pos: int | None) -> int:
+    """As far as it goes; an error counts where nothing went before it."""
     done = 0
     for va, length in segments:
         try:
-            part = _read_segment(task, file, va, length, None if pos is None else pos + done)
+            part = one(task, file, va, length, None if pos is None else pos + done)
         except LinuxError:
             if done:
                 return done
@@ -118,18 +125,7 @@ def write_from(task: Task, file: File, segments: list[Segment], pos: int | None)
     swallowed = file.swallow(sum(length for _, length in segments))
     if swallowed is not None:
         return swallowed
-    done = 0
-    for va, length in segments:
-        try:
-            part = _write_segment(task, file, va, length, None if pos is None else pos + done)
-        except LinuxError:
-            if done:
-                return done
-            raise
-        done += part
-        if part < length:
-            break
-    return done
+    return _each(_write_segment, task, file, segments, pos)
 
 
 def _write_segment(task: Task, file: File, va: int, length: int, pos: int | None) -> int:
