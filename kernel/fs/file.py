@@ -36,6 +36,7 @@ class File:
     __slots__ = ("flags", "path", "pos", "readable", "refs", "writable")
     seekable = True
     positioned = True  # do pread and pwrite work?
+    unsigned = False  # are positions addresses (FMODE_UNSIGNED_OFFSET)?
 
     def __init__(self, path: Path, flags: int) -> None:
         """`flags` are open(2)'s, without those that only matter while opening."""

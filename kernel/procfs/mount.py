@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 from kernel.fs.dentry import full_name
 from kernel.fs.vfs import PROC as PROC_MINOR
 from kernel.fs.vfs import SYSFS as SYSFS_MINOR
-from kernel.procfs import nodes, pid, pidmem, sysctl, sysfs, system, vmctl  # noqa: F401  (they enter their texts)
+from kernel.procfs import (  # noqa: F401  (they enter their texts)
+    ksm,
+    nodes,
+    pid,
+    pidmem,
+    sysctl,
+    sysfs,
+    system,
+    vmctl,
+    vmstat,
+)
 from kernel.procfs.registry import PID, PROC, RAW, SYS, PidFile, RawFile, SystemFile
 from kernel.procfs.setting import Setting
 from kernel.procfs.tree import Content, Folder, Link, Node, PseudoFs, Raw, Text
@@ -147,6 +157,7 @@ def _pid_raw(task: Task, entry: RawFile, owner: Owner) -> Raw:
         None if write is None else lambda data, pos: write(task, data, pos),
         entry.mode,
         owner,
+        entry.unsigned,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel.abi.errno import EINVAL, EIO, ERANGE, LinuxError
+from kernel.abi.limits import U64
 from kernel.mm import pagemap
 from kernel.mm.remote import read_remote, write_remote
 from kernel.procfs.registry import RAW, RawFile, pid_file
@@ -38,19 +39,19 @@ def _clear_refs(task: Task, data: bytes, pos: int) -> int:
 
 
 def _read_mem(task: Task, n: int, pos: int) -> bytes:
-    data = read_remote(task.mm, pos, n)
+    data = read_remote(task.mm, pos & U64, n)
     if n and not data:
-        raise LinuxError(EIO, f"nothing can be read at 0x{pos & (1 << 64) - 1:x}")
+        raise LinuxError(EIO, f"nothing can be read at 0x{pos & U64:x}")
     return data
 
 
 def _write_mem(task: Task, data: bytes, pos: int) -> int:
-    done = write_remote(task.mm, pos, data)
+    done = write_remote(task.mm, pos & U64, data)
     if data and not done:
-        raise LinuxError(EIO, f"nothing can be written at 0x{pos & (1 << 64) - 1:x}")
+        raise LinuxError(EIO, f"nothing can be written at 0x{pos & U64:x}")
     return done
 
 
-RAW["mem"] = RawFile(_read_mem, _write_mem, 0o600)
+RAW["mem"] = RawFile(_read_mem, _write_mem, 0o600, unsigned=True)
 RAW["pagemap"] = RawFile(_pagemap, None, 0o400)
 RAW["clear_refs"] = RawFile(None, _clear_refs, 0o200)

@@ -38,6 +38,7 @@ class RawFile(NamedTuple):
     read: RawRead | None
     write: RawWrite | None
     mode: int
+    unsigned: bool = False  # its positions are addresses
 
 
 RAW: dict[str, RawFile] = {}

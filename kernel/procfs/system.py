@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kernel.mm.mm import ANON, FILE, MAJ_FLT, MIN_FLT, SHMEM
-from kernel.mm.reclaim import Clock
+from kernel.mm.mm import ANON, FILE, SHMEM
 from kernel.mm.stats import table_pages
 from kernel.procfs.registry import proc_file
 from kernel.procfs.status import TICK_NS
@@ -145,21 +144,3 @@ def swaps(system: System) -> str:
 @proc_file("cmdline")
 def cmdline(system: System) -> str:
     return "\n"
-
-
-@proc_file("vmstat")
-def vmstat(system: System) -> str:
-    """Those counters of Linux's that this machine keeps."""
-    spaces, pages, frames = address_spaces(system), memory(system), system.frames
-    clock = frames.reclaim
-    assert isinstance(clock, Clock)
-    figures = {
-        "nr_free_pages": pages["MemFree"], "nr_mlock": pages["Mlocked"], "nr_anon_pages": pages["AnonPages"],
-        "nr_mapped": pages["Mapped"], "nr_file_pages": pages["Cached"], "nr_dirty": 0, "nr_writeback": 0,
-        "nr_shmem": pages["Shmem"], "nr_page_table_pages": pages["PageTables"],
-        "nr_hugetlb": frames.huge.total * 512, "pswpin": frames.swap.ins, "pswpout": frames.swap.outs,
-        "pgfault": sum(mm.counters[MIN_FLT] + mm.counters[MAJ_FLT] for mm in spaces),
-        "pgmajfault": sum(mm.counters[MAJ_FLT] for mm in spaces), "pglazyfreed": clock.lazily_freed,
-        "pgsteal_direct": clock.stolen, "oom_kill": 0,
-    }  # fmt: skip
-    return "".join(f"{name} {value}\n" for name, value in figures.items())

@@ -88,10 +88,12 @@ class Raw(Node):
         write: Callable[[bytes, int], int] | None,
         mode: int,
         owner: Callable[[], tuple[int, int]],
+        unsigned: bool,
     ) -> None:
         super().__init__(mode, owner)
         self.read = read
         self.write = write
+        self.unsigned = unsigned  # its positions are addresses
 
 
 class Link(Node):
@@ -182,7 +184,7 @@ class PseudoInode(Inode):
         if isinstance(self.node, Folder):
             return PseudoDirFile(path, flags)
         if isinstance(self.node, Raw):
-            return RawOpen(path, flags, self.node)
+            return (MemOpen if self.node.unsigned else RawOpen)(path, flags, self.node)
         assert isinstance(self.node, Text)
         return self.node.open(path, flags)
 
@@ -281,7 +283,7 @@ class TextFile(File):
 
 
 class RawOpen(File):
-    """An open Raw file. Positions are addresses: the upper half of them counts as negative, and may be sought."""
+    """An open Raw file. Any position may be sought, negative ones too."""
 
     __slots__ = ("node",)
 
@@ -310,6 +312,13 @@ class RawOpen(File):
             raise LinuxError(EINVAL, "a file without a length is not sought from its end")
         self.pos = offset if whence == Seek.SET else self.pos + offset
         return self.pos
+
+
+class MemOpen(RawOpen):
+    """One whose positions are addresses: the upper half of them counts as negative."""
+
+    __slots__ = ()
+    unsigned = True
 
 
 class PseudoDirFile(DirFile):

@@ -114,11 +114,50 @@ _remembered("compact_unevictable_allowed", 1, 0, 1)
 _remembered("laptop_mode", 0)
 _remembered("extfrag_threshold", 500, 0, 1000)
 
+_remembered("defrag_mode", 0, 0, 1)
+_remembered("dirtytime_expire_seconds", 43200)
+_remembered("min_slab_ratio", 5, 0, 100)
+_remembered("min_unmapped_ratio", 1, 0, 100)
+_remembered("mmap_rnd_compat_bits", 8, 8, 16, 0o600)
+_remembered("page_lock_unfairness", 5)
+_remembered("vfs_cache_pressure_denom", 100, 100)
+
+
+def _set_high_fraction(system: System, value: int) -> None:
+    if 0 < value < 8:
+        raise LinuxError(EINVAL, "vm.percpu_pagelist_high_fraction is 0, or 8 and more")
+    system.sysctl["vm.percpu_pagelist_high_fraction"] = value
+
+
+_tunable(
+    "percpu_pagelist_high_fraction", lambda system: system.sysctl.get("vm.percpu_pagelist_high_fraction", 0),
+    _set_high_fraction,
+)  # fmt: skip
+
+
+def _set_zonelist_order(system: System, data: bytes) -> None:
+    """numa_zonelist_order_handler(): there is one order since Linux 4.14."""
+    if data[:1] not in (b"d", b"D", b"n", b"N"):
+        raise LinuxError(EINVAL, "vm.numa_zonelist_order is Node (or default)")
+
+
+def _set_reserve_ratio(system: System, data: bytes) -> None:
+    raise LinuxError(EINVAL, "zones of memory, and what they reserve for each other, are not modelled")
+
+
+def _refresh(system: System, data: bytes) -> None:
+    """vmstat is never stale."""
+
+
+proc_file("sys/vm/numa_zonelist_order", 0o644, _set_zonelist_order)(lambda _: "Node\n")
+proc_file("sys/vm/lowmem_reserve_ratio", 0o644, _set_reserve_ratio)(lambda _: "256\t256\t32\t0\t0\n")
+proc_file("sys/vm/stat_refresh", 0o600, _refresh)(lambda _: "")
 
 
 def _resize_pool(system: System, value: int) -> None:
     system.frames.huge.resize(value)
 
 
-_tunable("nr_hugepages", lambda system: system.frames.huge.total, _resize_pool, 0, ULONG_MAX)
+for _name in ("nr_hugepages", "nr_hugepages_mempolicy"):
+    _tunable(_name, lambda system: system.frames.huge.total, _resize_pool, 0, ULONG_MAX)
 _remembered("nr_overcommit_hugepages", 0, 0, 0)

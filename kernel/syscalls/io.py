@@ -37,7 +37,7 @@ RWF_HIPRI, RWF_DSYNC, RWF_SYNC, RWF_NOWAIT, RWF_APPEND, RWF_NOAPPEND, RWF_ATOMIC
 
 def _read(task: Task, file: File, segments: list[Segment]) -> Outcome:
     if file.seekable:
-        check_position(file.pos, segments)
+        check_position(file, file.pos, segments)
     done = read_to(task, file, segments, None)
     return done if done is not None else blocking(file, lambda: read_to(task, file, segments, None), READY)
 
@@ -45,7 +45,7 @@ def _read(task: Task, file: File, segments: list[Segment]) -> Outcome:
 def _write(task: Task, file: File, segments: list[Segment]) -> Outcome:
     inode = file.inode
     if file.seekable:
-        check_position(file.pos, segments)
+        check_position(file, file.pos, segments)
     if inode.is_regular:
         if file.seekable:
             segments = bounded(task, file, segments, inode.size if appending(file) else file.pos)
@@ -101,12 +101,12 @@ def _positioned(task: Task, fd: int, offset: int, *, writing: bool) -> File:
 
 
 def _pread(task: Task, file: File, segments: list[Segment], offset: int) -> int:
-    check_position(offset, segments)
+    check_position(file, offset, segments)
     return read_to(task, file, segments, offset) or 0
 
 
 def _pwrite(task: Task, file: File, segments: list[Segment], offset: int) -> int:
-    check_position(offset, segments)
+    check_position(file, offset, segments)
     inode = file.inode
     if inode.is_regular:
         offset = inode.size if appending(file) else offset  # pwrite(2), BUGS: O_APPEND wins

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
-from kernel.abi.errno import EAGAIN, EBADF, EFAULT, EFBIG, EINVAL, EPIPE, ERESTARTSYS, LinuxError
+from kernel.abi.errno import EAGAIN, EBADF, EFAULT, EFBIG, EINVAL, EOVERFLOW, EPIPE, ERESTARTSYS, LinuxError
 from kernel.abi.fcntl import Open, Poll
 from kernel.abi.limits import MAX_RW_COUNT, PAGE_SIZE, TASK_SIZE, UIO_MAXIOV
 from kernel.abi.signal import SIGPIPE, SIGXFSZ, Si
@@ -50,11 +50,16 @@ def import_iovec(task: Task, va: int, count: int) -> list[Segment]:
     return segments
 
 
-def check_position(pos: int, segments: list[Segment]) -> None:
-    """rw_verify_area(): the position and its end are offsets."""
+def check_position(file: File, pos: int, segments: list[Segment]) -> None:
+    """rw_verify_area(): the position and its end are offsets; of a file whose positions are addresses they are one of
+    the address space."""
     total = segments[0][1] if len(segments) == 1 else sum(length for _, length in segments)
-    if pos < 0 or pos + total >= 1 << 63:
+    if pos >= 0 and pos + total < 1 << 63:
+        return
+    if not file.unsigned:
         raise LinuxError(EINVAL, "the position, or the end of the transfer, is past the largest offset")
+    if pos < 0 <= pos + total:
+        raise LinuxError(EOVERFLOW, "the transfer would go on at address 0")
 
 
 def read_to(task: Task, file: File, segments: list[Segment], pos: int | None) -> int | None:
@@ -232,7 +237,7 @@ def bounded(task: Task, file: File, segments: list[Segment], pos: int) -> list[S
     """generic_write_checks(): a regular file ends at RLIMIT_FSIZE (SIGXFSZ, EFBIG) and at the largest size."""
     limit = min(task.rlimits.cur[1], file.inode.fs.max_size)
     total = sum(length for _, length in segments)
-    if pos + total <= limit or not total:
+    if pos + total <= limit or not total or file.unsigned:
         return segments
     if pos >= limit:
         if limit < file.inode.fs.max_size:

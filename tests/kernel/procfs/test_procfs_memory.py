@@ -7,7 +7,7 @@ import struct
 import pytest
 from files import ANON, RW, Files
 
-from kernel.abi.errno import EACCES, EFAULT, EINVAL, EIO, ERANGE
+from kernel.abi.errno import EACCES, EFAULT, EINVAL, EIO, EOVERFLOW, ERANGE
 from kernel.mm.check import check
 
 PAGE = 4096
@@ -132,6 +132,12 @@ def test_numa_maps(guest: Files) -> None:
         ("swappiness", b"60x", -EINVAL, b"60\n"),
         ("overcommit_memory", b"1", 1, b"1\n"), ("overcommit_memory", b"3", -EINVAL, b"0\n"),
         ("max_map_count", b"100", 3, b"100\n"), ("page-cluster", b"-1", -EINVAL, b"3\n"),
+        ("percpu_pagelist_high_fraction", b"7", -EINVAL, b"0\n"), ("percpu_pagelist_high_fraction", b"8", 1, b"8\n"),
+        ("vfs_cache_pressure_denom", b"99", -EINVAL, b"100\n"), ("numa_zonelist_order", b"zone", -EINVAL, b"Node\n"),
+        ("numa_zonelist_order", b"node", 4, b"Node\n"), ("min_slab_ratio", b"101", -EINVAL, b"5\n"),
+        ("dirtytime_expire_seconds", b"0", 1, b"0\n"), ("mmap_rnd_compat_bits", b"17", -EINVAL, b"8\n"),
+        ("lowmem_reserve_ratio", b"1", -EINVAL, b"256\t256\t32\t0\t0\n"), ("nr_hugepages_mempolicy", b"0", 1, b"0\n"),
+        ("stat_refresh", b"1", 1, b""),
     ],
 )  # fmt: skip
 def test_settings_are_roots_to_set(guest: Files, name: str, text: bytes, result: int, then: bytes) -> None:
@@ -139,6 +145,54 @@ def test_settings_are_roots_to_set(guest: Files, name: str, text: bytes, result:
     assert guest.sys("write", fd, text, len(text)) == result
     assert guest.slurp(f"/proc/sys/vm/{name}") == then
     assert Files().open(f"/proc/sys/vm/{name}", 1) == -EACCES
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "result", "then"),
+    [
+        ("run", b"0\n", 2, b"0\n"), ("run", b"2", 1, b"0\n"), ("run", b"1", -EINVAL, b"0\n"),
+        ("run", b"3", -EINVAL, b"0\n"), ("pages_to_scan", b"+7\n", 3, b"7\n"),
+        ("pages_to_scan", b" 7", -EINVAL, b"100\n"),
+        ("max_page_sharing", b"1", -EINVAL, b"256\n"), ("use_zero_pages", b"1", 1, b"1\n"),
+        ("sleep_millisecs", b"4294967296", -EINVAL, b"20\n"), ("advisor_mode", b"none", 4, b"[none] scan-time\n"),
+    ],
+)  # fmt: skip
+def test_ksm_is_off_and_stays_so(guest: Files, name: str, text: bytes, result: int, then: bytes) -> None:
+    fd = guest.open(f"/sys/kernel/mm/ksm/{name}", 1)
+    assert guest.sys("write", fd, text, len(text)) == result
+    assert guest.slurp(f"/sys/kernel/mm/ksm/{name}") == then
+    assert guest.slurp("/sys/kernel/mm/ksm/pages_shared") == b"0\n"
+
+
+def test_vmstat_has_all_lines_of_linux_and_counts_what_happens(guest: Files) -> None:
+    def figures() -> dict[str, int]:
+        lines = [line.split() for line in guest.slurp("/proc/vmstat").decode().splitlines()]
+        return {name: int(value) for name, value in lines}
+
+    figures()  # the guest's buffer is there
+    before = figures()
+    at = anonymous(guest, 3)
+    guest.put(b"x" * 3 * PAGE, at)
+    guest.call("madvise", at, PAGE, PAGEOUT)
+    after = figures()
+    changed = {name: after[name] - before[name] for name in before if after[name] != before[name]}
+    assert changed["nr_anon_pages"] == changed["nr_active_anon"] == 2
+    assert (changed["pgfault"], changed["pswpout"]) == (3, 1)
+    assert (next(iter(after)), [*after][-1], len(after)) == ("nr_free_pages", "nr_unstable", 192)
+
+
+def test_the_top_of_memory_is_sought_and_has_no_end_beyond_it(guest: Files) -> None:
+    """Positions of mem are addresses (rw_verify_area, FMODE_UNSIGNED_OFFSET); pread's are not."""
+    fd = guest.open("/proc/self/mem", 2)
+    answers = [(-1, 0, 0), (-1, 1, EOVERFLOW), (-8, 16, EOVERFLOW), (-8, 4, EIO), ((1 << 63) - 1, 8, EIO)]
+    for position, size, errno in answers:
+        for name in ("read", "write"):
+            guest.sys("lseek", fd, position, 0)
+            assert guest.sys(name, fd, guest.buf, size) == -errno, (position, size, name)
+    assert guest.sys("pread64", fd, guest.buf, 1, -1) == -EINVAL
+    plain = guest.open("/proc/self/pagemap", 0)
+    guest.sys("lseek", plain, -8, 0)
+    assert guest.sys("read", plain, guest.buf, 8) == -EINVAL
 
 
 # What Linux 6.18 made of each, swappiness being 60.
