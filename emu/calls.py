@@ -6,7 +6,7 @@ The formats are those of heap.h; emu/trace/heap.py documents the fields of EVENT
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -164,6 +164,33 @@ class MemoryHooks(Protocol):
         """Check no more."""
 
 
+class Unfreed(NamedTuple):
+    """Live blocks of the program that were made by one call stack, or at one call site where no stack was taken (0)."""
+
+    stack: int
+    site: int
+    blocks: int
+    bytes: int
+
+
+class Taken(NamedTuple):
+    """What the allocator takes for a block of `size` bytes, and how many such blocks the table has."""
+
+    size: int
+    takes: int
+    blocks: int
+
+
+class Ends(NamedTuple):
+    """In bytes that the program asked for. Where blocks overlap, live ones win."""
+
+    live: int  # in memory that is held by the allocator
+    freed: int  # there
+    elsewhere: int  # live, in other memory
+    unfreed: list[Unfreed]
+    taken: list[Taken]  # from small to large
+
+
 class Totals(NamedTuple):
     """hp_totals, what emu/analysis/heap.py makes of the events, as arrays of u64 for it."""
 
@@ -255,6 +282,9 @@ class CallHooks(Protocol):
 
     def totals(self) -> Totals | None:
         """What the events add up to, where that was counted along the way; None: the events must be folded."""
+
+    def sum_up(self, held: Sequence[tuple[int, int]]) -> Ends | None:
+        """What stands in the table, added up with the ranges [start, end) that are the allocator's; None: not here."""
 
     def block_at(self, pointer: int) -> bytes:
         """The BLOCK that begins at `pointer`, live or not; b"" where none is known."""

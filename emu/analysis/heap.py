@@ -4,6 +4,8 @@ kept: memory grows with the number of call sites, not of calls."""
 from __future__ import annotations
 
 import functools
+from array import array
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -64,18 +66,15 @@ class HeapFold:
     Of a call that the run ended inside, or that was left by longjmp, the memory counts, not the cost."""
 
     def __init__(self, by_stack: bool) -> None:
-        import numpy as np
-
         self._by_stack = "stack" if by_stack else "site"
         self.events = self.inner = self.failed = self.unreturned = self.misused = self.overlaps = 0
-        self.calls = np.zeros(len(KINDS), np.int64)
+        self.calls = [0] * len(KINDS)  # by kind
         self.allocated = self.freed = self.live = self.live_blocks = 0
         self.peak = Peak()
-        self.sizes = np.zeros(CLASSES, np.int64)
+        self.sizes = [0] * CLASSES
         self.faults, self.syscalls = [0, 0], [0, 0]
-        self._site_calls, self._site_bytes = np.zeros(0, np.int64), np.zeros(0, np.int64)
-        self._costs = np.zeros((2, CLASSES, SMALL_COST), np.int64)
-        self._big: dict[tuple[int, int], dict[int, int]] = {}
+        self._sites: dict[int, tuple[int, int]] = {}  # calls and bytes by key
+        self._costs: dict[tuple[int, int], dict[int, int]] = {}  # how many calls had which cost, by group and class
 
     def batch(self, events: Events) -> None:
         import numpy as np
@@ -89,7 +88,7 @@ class HeapFold:
             self.misused += int(np.count_nonzero(flags & MISUSE))
             self.overlaps += int(np.count_nonzero(flags & OVERLAPS))
         kinds = np.where(outer, events["kind"], 0)
-        self.calls += np.bincount(kinds, minlength=len(KINDS))
+        self.calls = [a + b for a, b in zip(self.calls, np.bincount(kinds, minlength=len(KINDS)).tolist(), strict=True)]
         wanted = _is_one_of(ALLOCATES)[kinds]
         made = wanted & (events["result"] != 0)
         returned = (flags & (ABANDONED | UNFINISHED)) == 0
@@ -99,7 +98,8 @@ class HeapFold:
         sizes = np.where(made & possible, events["size"], 0).astype(np.int64)
         self._fold_live(events, first, made, sizes, outer)
         classes = _classes(np.where(made, sizes, events["freed"].astype(np.int64)))
-        self.sizes += np.bincount(classes[made], minlength=CLASSES)
+        sized = np.bincount(classes[made], minlength=CLASSES).tolist()
+        self.sizes = [a + b for a, b in zip(self.sizes, sized, strict=True)]
         self._fold_sites(events[self._by_stack], made, sizes)
         for group, chosen in enumerate((wanted, _is_one_of(FREES)[kinds])):
             self._fold_costs(group, events, chosen & returned, classes)
@@ -121,16 +121,12 @@ class HeapFold:
     def _fold_sites(self, keys: NDArray[np.void], made: Bools, sizes: Array) -> None:
         import numpy as np
 
-        wanted = np.where(made, keys, 0)
-        calls = np.bincount(wanted, minlength=len(self._site_calls))
-        total = np.bincount(wanted, sizes, minlength=len(calls))
-        calls[0] -= len(made) - np.count_nonzero(made)
-        grown = len(calls) - len(self._site_calls)
-        if grown:
-            self._site_calls = np.pad(self._site_calls, (0, grown))
-            self._site_bytes = np.pad(self._site_bytes, (0, grown))
-        self._site_calls += calls
-        self._site_bytes += total.astype(np.int64)
+        chosen = keys[made]
+        calls = np.bincount(chosen)
+        total = np.bincount(chosen, sizes[made])
+        for key in np.flatnonzero(calls).tolist():
+            before = self._sites.get(key, (0, 0))
+            self._sites[key] = before[0] + int(calls[key]), before[1] + int(total[key])
 
     def _fold_costs(self, group: int, events: Events, chosen: Bools, classes: Array) -> None:
         import numpy as np
@@ -138,75 +134,70 @@ class HeapFold:
         costs, classes = events["cost"][chosen].astype(np.int64), classes[chosen]
         for total, name in ((self.faults, "faults"), (self.syscalls, "syscalls")):
             total[group] += int(events[name][chosen].sum(dtype=np.int64))
-        small = costs < SMALL_COST
-        cells = classes[small] * SMALL_COST + costs[small]
-        self._costs[group] += np.bincount(cells, minlength=CLASSES * SMALL_COST).reshape(CLASSES, SMALL_COST)
-        for number, cost in zip(classes[~small].tolist(), costs[~small].tolist(), strict=True):
-            counts = self._big.setdefault((group, number), {})
-            counts[cost] = counts.get(cost, 0) + 1
+        pairs, counts = np.unique(classes << 32 | costs, return_counts=True)
+        for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+            found = self._costs.setdefault((group, pair >> 32), {})
+            cost = pair & 0xFFFF_FFFF
+            found[cost] = found.get(cost, 0) + count
 
     def take(self, totals: Totals) -> None:
         """Be what the hooks have counted: as if each event had come in a batch."""
-        import numpy as np
-
-        head = np.frombuffer(totals.head, np.int64)
+        head = memoryview(totals.head).cast("q")
         (self.events, self.inner, self.failed, self.unreturned, self.misused, self.overlaps, self.allocated, self.freed,
          self.live, self.live_blocks) = head[:10].tolist()  # fmt: skip
         self.peak = Peak(*head[10:14].tolist())
         self.faults, self.syscalls = head[14:16].tolist(), head[16:18].tolist()
-        self.calls = head[18 : 18 + len(KINDS)].copy()
-        self.sizes = head[34 : 34 + CLASSES].copy()
-        self._costs = head[34 + CLASSES :].reshape(2, CLASSES, SMALL_COST).copy()
-        self._site_calls, self._site_bytes = np.frombuffer(totals.places, np.int64).reshape(-1, 2).T.copy()
-        dear = np.frombuffer(totals.dear, np.uint64).reshape(-1, 2)
-        for key, calls in dear[dear[:, 0] != 0].tolist():
-            self._big.setdefault((key >> 40 & 1, key >> 32 & 255), {})[key & 0xFFFF_FFFF] = calls
+        self.calls = head[18 : 18 + len(KINDS)].tolist()
+        self.sizes = head[34 : 34 + CLASSES].tolist()
+        for row in range(2 * CLASSES):
+            at = 34 + CLASSES + row * SMALL_COST
+            counts = head[at : at + SMALL_COST].tolist()
+            if any(counts):
+                self._costs[divmod(row, CLASSES)] = {cost: count for cost, count in enumerate(counts) if count}
+        dear = memoryview(totals.dear).cast("Q").tolist()
+        for key, count in zip(dear[::2], dear[1::2], strict=True):
+            if key:
+                self._costs.setdefault((key >> 40 & 1, key >> 32 & 255), {})[key & 0xFFFF_FFFF] = count
+        places = memoryview(totals.places).cast("q").tolist()
+        pairs = zip(places[::2], places[1::2], strict=True)
+        self._sites = {key: pair for key, pair in enumerate(pairs) if pair[0]}
 
     def totals(self) -> Totals:
         """What `take` takes."""
-        import numpy as np
-
         head = [self.events, self.inner, self.failed, self.unreturned, self.misused, self.overlaps, self.allocated]
         head += [self.freed, self.live, self.live_blocks, *self.peak, *self.faults, *self.syscalls]
-        counts = np.zeros(16, np.int64)
-        counts[1 : len(self.calls)] = self.calls[1:]  # 0 is no kind
-        dear = [
-            (cost | number << 32 | group << 40 | 1 << 63, calls)
-            for (group, number), counted in self._big.items()
-            for cost, calls in counted.items()
-        ]
-        return Totals(
-            np.concatenate((np.array(head, np.int64), counts, self.sizes, self._costs.ravel())).tobytes(),
-            np.stack((self._site_calls, self._site_bytes), axis=1).tobytes(),
-            np.array(dear, np.uint64).tobytes(),
-        )
+        small, dear = array("q", bytes(8 * 2 * CLASSES * SMALL_COST)), array("Q")
+        for (group, number), counts in self._costs.items():
+            for cost, count in counts.items():
+                if cost < SMALL_COST:
+                    small[(group * CLASSES + number) * SMALL_COST + cost] = count
+                else:
+                    dear.extend((cost | number << 32 | group << 40 | 1 << 63, count))
+        places = [each for key in range(max(self._sites, default=-1) + 1) for each in self._sites.get(key, (0, 0))]
+        calls = [0, *self.calls[1:], *[0] * (16 - len(self.calls))]  # 0 is no kind
+        counted = array("q", [*head, *calls, *self.sizes]).tobytes() + small.tobytes()
+        return Totals(counted, array("q", places).tobytes(), dear.tobytes())
 
     def cost(self, group: str, number: int | None = None) -> Cost | None:
         """Over all sizes, or of one class; None: no call."""
-        import numpy as np
-
         index = GROUPS.index(group)
-        chosen = range(CLASSES) if number is None else (number,)
-        small = self._costs[index, list(chosen)].sum(axis=0)
-        counts = {int(cost): int(small[cost]) for cost in np.flatnonzero(small)}
-        for each in chosen:
-            for cost, count in self._big.get((index, each), {}).items():
-                counts[cost] = counts.get(cost, 0) + count
+        counts: Counter[int] = Counter()
+        for each in range(CLASSES) if number is None else (number,):
+            counts.update(self._costs.get((index, each), {}))
         return _cost(counts) if counts else None
 
     @property
     def allocations(self) -> int:
         """Calls that handed out a block, realloc included."""
-        return int(self.sizes.sum())
+        return sum(self.sizes)
 
     @property
     def frees(self) -> int:
-        return int(sum(self.calls[kind] for kind in FREES))
+        return sum(self.calls[kind] for kind in FREES)
 
     def sites(self) -> list[SiteTotal]:
         """Where blocks were allocated, most bytes first."""
-        totals = zip(self._site_calls.tolist(), self._site_bytes.tolist(), strict=True)
-        found = [SiteTotal(key, calls, size) for key, (calls, size) in enumerate(totals) if calls]
+        found = [SiteTotal(key, calls, size) for key, (calls, size) in self._sites.items()]
         return sorted(found, key=lambda site: (-site.bytes, -site.calls, site.key))
 
 

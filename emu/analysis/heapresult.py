@@ -6,17 +6,18 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from emu.analysis.ends import ends_of
 from emu.analysis.heap import Cost, HeapFold, Peak, class_name, size_class
 from emu.analysis.misuse import Misuse, Places, accesses, misuses
 from emu.analysis.rounding import Rounding, Roundings
-from emu.analysis.space import Map, Space, SpaceFold, space_of
+from emu.analysis.space import Map, Space, SpaceFold, held_by, space_of
 from emu.analysis.strict import Strictness, strictness
 from emu.analysis.suppressions import sift
 from emu.analysis.timeline import Timeline
-from emu.calls import CLASSES
+from emu.calls import CLASSES, Ends, Unfreed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from emu.analysis.suppressions import Suppression
     from emu.trace.heap import Events, HeapTracer
@@ -65,7 +66,8 @@ class HeapFacts(NamedTuple):
     misuse: list[Misuse]
     misuse_count: int
     lost: int  # calls that were not traced
-    blocks: Events  # BLOCKs at the end, in the order of their making: HeapTracer.blocks
+    blocks: Callable[[], Events]  # BLOCKs at the end, in the order of their making: HeapTracer.blocks
+    ends: Ends  # what they add up to
     space: Space
     map: Map  # what each byte of the address space is
     timeline: Timeline
@@ -81,7 +83,8 @@ def facts_of(
     learned: str = "",
 ) -> HeapFacts:
     """Of a run that is over, or of a program that execve has just replaced."""
-    calls, blocks = tracer.calls, tracer.blocks()
+    calls, blocks, held = tracer.calls, tracer.blocks_at_end(), held_by(space.ranges)
+    ends = calls.sum_up(held) or ends_of(blocks(), held)
     places = Places(tracer.place, calls.sites(), calls.stacks())
     found, count = misuses(tracer.caught, tracer.names, places), tracer.misuses
     if tracer.memory is not None:
@@ -91,7 +94,7 @@ def facts_of(
     strict = strictness(tracer.promises, tracer.names, places) if tracer.promises else None
     return HeapFacts(
         tracer.names, tracer.symbols.bias, places, found, count, calls.lost, blocks,
-        space_of(space, blocks, None if replaced else tracer.resident), Map(space.ranges, blocks), timeline,
+        ends, space_of(space, ends, None if replaced else tracer.resident), Map(space.ranges, blocks), timeline,
         tracer.ended_early, strict, program, replaced, learned,
     )  # fmt: skip
 
@@ -118,8 +121,8 @@ class Heap:
         self.functions, self.bias = facts.functions, facts.bias
         self.space, self.map, self.strict = facts.space, facts.map, facts.strict
         self.timeline = facts.timeline
-        self._fold, self._blocks = fold, facts.blocks
-        leaks = [] if facts.replaced else _leaks(facts.blocks, places)
+        self._fold, self._facts = fold, facts
+        leaks = [] if facts.replaced else _leaks(facts.ends.unfreed, places)
         self.leaks, self.misuse, self.suppressed = sift(suppressions, leaks, facts.misuse)
         self.misuse_count = facts.misuse_count - sum(each.misuses for each in self.suppressed)
         by_stack = any(places.stacks[1:])
@@ -171,19 +174,10 @@ class Heap:
     @functools.cached_property
     def rounding(self) -> Roundings:
         """What the allocator takes for a block of each size."""
-        return Roundings(self._blocks)
+        return Roundings(self._facts.ends.taken)
 
 
-def _leaks(blocks: Events, places: Places) -> list[Leak]:
-    """Live blocks at the end, by call stack or call site, most bytes first. The allocator's own are none."""
-    import numpy as np
-
-    live = blocks[(blocks["freed_at"] == 0) & (blocks["inner"] == 0)]
-    keys = live["stack"].astype(np.uint64) << np.uint64(32) | live["site"]
-    _, first, index, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
-    sizes = np.bincount(index, live["size"]).astype(np.int64)
-    found = [
-        Leak(places.stack(int(block["stack"]), int(block["site"])), count, size)
-        for block, count, size in zip(live[first], counts.tolist(), sizes.tolist(), strict=True)
-    ]
+def _leaks(unfreed: Sequence[Unfreed], places: Places) -> list[Leak]:
+    """By call stack or call site, most bytes first."""
+    found = [Leak(places.stack(each.stack, each.site), each.blocks, each.bytes) for each in unfreed]
     return sorted(found, key=lambda leak: (-leak.bytes, -leak.blocks, leak.calls))

@@ -5,6 +5,7 @@ SpaceFold follows the mappings, one step a syscall; the blocks are laid over the
 
 from __future__ import annotations
 
+import functools
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from emu.trace.space import HELD, KIND, NOTHING, Range
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from emu.calls import Ends
 
     Blocks = NDArray[np.void]  # emu.trace.heap.BLOCK
 
@@ -111,53 +114,35 @@ class Space:
 class Map:
     """What each byte is: the ranges, and the blocks over them."""
 
-    def __init__(self, ranges: Ranges, blocks: Blocks) -> None:
+    def __init__(self, ranges: Ranges, blocks: Callable[[], Blocks]) -> None:
         """Of `blocks` those that the program was given count."""
-        self._ranges = ranges
-        blocks = blocks[(blocks["inner"] == 0) & (blocks["size"] < 1 << 47) & (blocks["pointer"] < 1 << 47)]
+        self._ranges, self._blocks = ranges, blocks
+
+    @functools.cached_property
+    def _live_and_freed(self) -> tuple[Blocks, Blocks]:
+        blocks = self._blocks()
+        blocks = blocks[(blocks["inner"] == 0) & (blocks["size"] < 1 << 46) & (blocks["pointer"] < 1 << 47)]
         live = blocks["freed_at"] == 0
-        self._live, self._freed = blocks[live], blocks[~live]
+        return blocks[live], blocks[~live]
 
     def what(self, va: int) -> str:
         """`live`, `freed`, `own` (the allocator's), `other` (mapped, not by it), or `nothing`."""
-        for word, blocks in (("live", self._live), ("freed", self._freed)):
+        for word, blocks in zip(("live", "freed"), self._live_and_freed, strict=True):
             if bool(((blocks["pointer"] <= va) & (va - blocks["pointer"] < blocks["size"])).any()):
                 return word
         found = self._ranges.at(va)
         return "nothing" if found is None else "own" if found.kind & KIND == HELD else "other"
 
-    def sums(self) -> tuple[int, int, int]:
-        """Bytes that are (live and held, freed and held, live elsewhere); where blocks overlap, live ones win."""
-        import numpy as np
-
-        held = np.array([each[:2] for each in self._ranges if each.kind & KIND == HELD], np.int64).reshape(-1, 2)
-        spans = [held, *(_spans(blocks) for blocks in (self._live, self._freed))]
-        edges = np.concatenate([span.T.ravel() for span in spans])
-        if not len(edges):
-            return 0, 0, 0
-        order = np.argsort(edges, kind="stable")
-        edges = edges[order]
-        inside = []
-        for number in range(3):
-            step = [np.repeat(np.int64(sign * (n == number)), len(s)) for n, s in enumerate(spans) for sign in (1, -1)]
-            inside.append(np.cumsum(np.concatenate(step)[order])[:-1] > 0)
-        lengths = np.diff(edges)
-        here, live, freed = inside
-        return tuple(int(lengths[chosen].sum()) for chosen in (here & live, here & freed & ~live, live & ~here))  # type: ignore[return-value]
+def held_by(ranges: Ranges) -> list[tuple[int, int]]:
+    """[start, end) of what is the allocator's."""
+    return [(each.start, each.end) for each in ranges if each.kind & KIND == HELD]
 
 
-def _spans(blocks: Blocks) -> NDArray[np.int64]:
-    """(start, end) of each."""
-    import numpy as np
-
-    start = blocks["pointer"].astype(np.int64)
-    return np.stack((start, start + blocks["size"].astype(np.int64)), axis=1)
-
-
-def space_of(fold: SpaceFold, blocks: Blocks, resident: Callable[[int, int], int] | None) -> Space:
+def space_of(fold: SpaceFold, ends: Ends, resident: Callable[[int, int], int] | None) -> Space:
     """The sums as of now; `resident` counts the bytes of [start, end) that are in RAM, where somebody can."""
-    live, freed, elsewhere = Map(fold.ranges, blocks).sums()
     ranges = tuple(each for each in fold.ranges if each.kind & KIND == HELD)
     in_ram = None if resident is None else sum(resident(each.start, each.end) for each in ranges)
-    own = fold.held - live - freed
-    return Space(fold.held, ranges, live, freed, own, in_ram, elsewhere, fold.peak, tuple(fold.history))
+    own = fold.held - ends.live - ends.freed
+    return Space(
+        fold.held, ranges, ends.live, ends.freed, own, in_ram, ends.elsewhere, fold.peak, tuple(fold.history)
+    )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from emu import native
-from emu.calls import ALL, BLOCK, EVENT, TOTALS, ErrnoPlace, Function, Listener, Totals
+from emu.calls import ALL, BLOCK, EVENT, TOTALS, Ends, ErrnoPlace, Function, Listener, Taken, Totals, Unfreed
 from emu.cpu import registerfile
 from emu.cpu.nativestrict import NativeStrict
 from emu.native import calls
@@ -117,6 +118,16 @@ class NativeCalls:
         places = ctypes.string_at(state.places, 16 * state.places_size) if state.places_size else b""
         dear = ctypes.string_at(state.dear, 16 * (state.dear_mask + 1))
         return Totals(ctypes.string_at(state.totals, TOTALS.size), places, dear)
+
+    def sum_up(self, held: Sequence[tuple[int, int]]) -> Ends | None:
+        ranges = (ctypes.c_uint64 * (2 * len(held)))(*(edge for each in held for edge in each))
+        found = self._lib.hp_sum_up(ranges, len(held))
+        if not found:
+            return None
+        ends = found.contents
+        unfreed = [Unfreed(*leak) for leak in ends.leaks[: ends.leaks_used] if leak[2]]
+        taken = [Taken(*each) for each in ends.taken[: ends.taken_used]]
+        return Ends(ends.live, ends.freed, ends.elsewhere, unfreed, taken)
 
     def block_at(self, pointer: int) -> bytes:
         found = self._lib.hp_block_at(pointer)

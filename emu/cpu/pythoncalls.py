@@ -13,6 +13,7 @@ made when the call that makes it returns.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from emu.calls import (
@@ -149,6 +150,9 @@ class PythonCalls:
         return list(self._stack_numbers)[first:]
 
     def totals(self) -> Totals | None:
+        return None
+
+    def sum_up(self, held: Sequence[tuple[int, int]]) -> None:
         return None
 
     def block_at(self, pointer: int) -> bytes:

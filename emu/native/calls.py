@@ -49,6 +49,16 @@ class State(ctypes.Structure):
     )  # fmt: skip
 
 
+class Ends(ctypes.Structure):
+    """hp_ends; leaks of (stack, site, blocks, bytes), taken of (size, takes, blocks)."""
+
+    _fields_ = (
+        ("live", c_uint64), ("freed", c_uint64), ("elsewhere", c_uint64),
+        ("leaks", POINTER(c_uint64 * 4)), ("leaks_used", c_uint64),
+        ("taken", POINTER(c_uint64 * 3)), ("taken_used", c_uint64),
+    )  # fmt: skip
+
+
 OnViolation = CFUNCTYPE(None, c_void_p, c_uint32, c_uint64)
 
 
@@ -71,6 +81,7 @@ def prepare(lib: Any) -> None:
         "hp_settle": (None,),
         "hp_end": (None,),
         "hp_inside": (ctypes.c_int,),
+        "hp_sum_up": (POINTER(Ends), c_void_p, c_uint64),
         "st_init": (POINTER(StrictState), c_void_p),
         "st_mapped": (None, c_uint64, c_uint64, c_uint32),
         "hp_block_at": (c_void_p, c_uint64),

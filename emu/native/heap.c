@@ -491,6 +491,8 @@ EXPORT void hp_settle(void)
     H.totals->live = (int64_t)(H.totals->allocated - H.totals->freed);
 }
 
+#include "heap_ends.h"
+
 /* The block that begins at `pointer`, live or not; NULL: none is known. */
 EXPORT const hp_block *hp_block_at(uint64_t pointer)
 {

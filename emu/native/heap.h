@@ -61,6 +61,22 @@ typedef struct { /* a block, live or not, at an address where one began */
     uint8_t family, inner, used, unused[9]; /* used: 1 */
 } hp_block;
 
+typedef struct { /* live blocks of one call stack or, where none was taken, one call site */
+    uint64_t stack, site, blocks, bytes;
+} hp_leak;
+
+typedef struct { /* what a block of one size takes, and how many there are */
+    uint64_t size, takes, blocks;
+} hp_taken;
+
+typedef struct { /* emu/analysis/ends.py; leaks of no blocks are none */
+    uint64_t live, freed, elsewhere;
+    hp_leak *leaks;
+    uint64_t leaks_used;
+    hp_taken *taken;
+    uint64_t taken_used;
+} hp_ends;
+
 #define HP_CLASSES 66
 #define HP_SMALL 1024
 

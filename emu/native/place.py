@@ -5,9 +5,7 @@ import sys
 from binascii import crc32
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-HEAP = ("heap.c", "heap.h", "heap_blocks.h", "heap_stacks.h", "heap_totals.h", "strict.c", "strict.h")
-NAMES = ("hooks.c", "hooks.h", *HEAP, "memcheck.c", "memcheck.h", "memcheck_shadow.h", "memcheck_code.h")
-SOURCES = [os.path.join(HERE, name) for name in NAMES]
+SOURCES = [os.path.join(HERE, name) for name in sorted(os.listdir(HERE)) if name.endswith((".c", ".h"))]
 FLAGS = ["-O2", "-shared", "-fPIC", "-std=gnu99", "-fvisibility=hidden", "-Wall", "-Wextra"]
 
 

@@ -220,7 +220,7 @@ class HeapRecord:
     def _end(self, end: dict[str, Any], facts: HeapFacts) -> None:
         self._flush()
         self._total()
-        blocks = facts.blocks
+        blocks = facts.blocks()
         for start in range(0, len(blocks), MANY):
             part = blocks[start : start + MANY]
             self._streams["blocks"].columns({name: part[name].copy() for name in STREAMS["blocks"]})

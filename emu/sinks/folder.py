@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emu.analysis.blocktable import BlockTable
+from emu.analysis.ends import ends_of
 from emu.analysis.heap import HeapFold
 from emu.analysis.heapresult import Heap, HeapFacts
 from emu.analysis.misuse import ACCESSES, Happening, Misuse, Places
-from emu.analysis.space import Map, SpaceFold, space_of
+from emu.analysis.space import Map, SpaceFold, held_by, space_of
 from emu.analysis.strict import Strictness, Violation
 from emu.analysis.suppressions import Suppression
 from emu.analysis.timeline import Sample, Timeline
@@ -61,6 +62,7 @@ def _read(folder: str, progress: Progress | None, before: Sequence[Heap]) -> Rec
     blocks = _blocks(folder) if whole else _replayed(stream, progress)
     until = None if whole else _last(stream)
     space = _space(folder, until)
+    ends = ends_of(blocks, held_by(space.ranges))
     misuse = _misuses(folder, end)
     accesses = sum(each.kind in ACCESSES for each in misuse)
     facts = HeapFacts(
@@ -70,9 +72,10 @@ def _read(folder: str, progress: Progress | None, before: Sequence[Heap]) -> Rec
         misuse=misuse,
         misuse_count=end["misuses"] if whole else max(len(misuse), accesses + fold.misused * (not lost)),
         lost=end["lost"] if whole else lost,
-        blocks=blocks,
-        space=replace(space_of(space, blocks, None), resident=end["resident"] if whole else None),
-        map=Map(space.ranges, blocks),
+        blocks=lambda: blocks,
+        ends=ends,
+        space=replace(space_of(space, ends, None), resident=end["resident"] if whole else None),
+        map=Map(space.ranges, lambda: blocks),
         timeline=_timeline(folder, until),
         strict=_strict(folder, meta),
         program=meta["program"],

@@ -137,12 +137,8 @@ class HeapTracer:
         """`sinks` are given the stream; `fold` is too, unless the hooks add up by themselves. `spaces` are told of the
         mappings. `record` is given each event at once, from the ring, and each finding. `strict`: promises are
         checked."""
-        import numpy as np
-
         self._guest, self.functions = guest, probes
         self.names = tuple(probe.name for probe in probes)
-        self._event, self._block = np.dtype(list(EVENT)), np.dtype(list(BLOCK))
-        self._gathered = np.empty(GATHERED, self._event)
         self._used = 0
         self._record = record
         self.caught: list[Caught] = []
@@ -153,7 +149,7 @@ class HeapTracer:
         self.promises = None
         if strict:
             told = record.broke if record is not None else None
-            self.promises = Promises(self._event, errno_place(guest.elf, guest.bias), lambda: self._stack(None), told)
+            self.promises = Promises(_dtype(EVENT), errno_place(guest.elf, guest.bias), lambda: self._stack(None), told)
         broken = {"violation": self._violation} if self.promises else {}
         listener = Listener(self._events, self._misuse, FrameRules(self._unwinder), **broken)
         self.calls = calls = guest.hook(listener, depth)
@@ -177,7 +173,7 @@ class HeapTracer:
         guest = self._guest
         barred = [(each.start, each.end) for each in guest.ranges() if each.kind & ~FILE in (STATIC, STACK)]
         checker = MemoryChecker(
-            self.calls, self.symbols, self._unwinder, guest.registers, guest.peek, self.functions, self._block,
+            self.calls, self.symbols, self._unwinder, guest.registers, guest.peek, self.functions, _dtype(BLOCK),
             guest.cr3, barred, access, self._record.accessed if self._record is not None else None,
         )  # fmt: skip
         guest.probes.listen(VmaMap, self._mapped)
@@ -218,17 +214,31 @@ class HeapTracer:
 
     def blocks(self) -> Events:
         """BLOCKs in the order of their making; dead ones too, where nothing took their address since."""
+        return self._decode(self.calls.blocks())
+
+    def blocks_at_end(self) -> Callable[[], Events]:
+        """Those of now, to be looked at when somebody asks."""
+        raw = self.calls.blocks()
+        return functools.cache(lambda: self._decode(raw))
+
+    def _decode(self, raw: bytes) -> Events:
         import numpy as np
 
-        table = np.frombuffer(self.calls.blocks(), self._block)
+        table = np.frombuffer(raw, _dtype(BLOCK))
         table = table[table["used"] == 1]
         found: Events = table[np.argsort(table["born"], kind="stable")]
         return found
 
+    @functools.cached_property
+    def _gathered(self) -> Events:
+        import numpy as np
+
+        return np.empty(GATHERED, _dtype(EVENT))
+
     def _events(self, raw: memoryview) -> None:
         import numpy as np
 
-        batch = np.frombuffer(raw, self._event)
+        batch = np.frombuffer(raw, _dtype(EVENT))
         if self._record is not None:
             self._record.batch(batch)
         if not self._sinks:
@@ -262,8 +272,8 @@ class HeapTracer:
         self.misuses += 1
         if len(self.caught) >= MISUSES:
             return
-        event = np.frombuffer(raw, self._event)[0]
-        known = np.frombuffer(block, self._block)[0] if block else None
+        event = np.frombuffer(raw, _dtype(EVENT))[0]
+        known = np.frombuffer(block, _dtype(BLOCK))[0] if block else None
         pointer = int(event["pointer"])
         around = self._around(pointer) if int(event["flags"]) & NO_BLOCK else None
         stack = self._stack(self.functions[int(event["function"])].va)[1:]
@@ -286,6 +296,14 @@ class HeapTracer:
         chosen = live if len(live) else inside
         found: np.void | None = chosen[-1] if len(chosen) else None
         return found
+
+
+@functools.cache
+def _dtype(fields: tuple[tuple[str, str], ...]) -> np.dtype[np.void]:
+    """Made when somebody needs it: numpy alone takes half as long to import as all else."""
+    import numpy as np
+
+    return np.dtype(list(fields))
 
 
 assert EVENT_FORMAT.size == 80

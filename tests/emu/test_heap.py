@@ -223,7 +223,7 @@ def test_the_short_way_of_the_hooks_ends_where_the_long_one_ends(name: str, kind
     assert long is not None
     assert short.events > 2
     assert render(short) == render(long)
-    assert short._blocks.tobytes() == long._blocks.tobytes()
+    assert short._facts.blocks().tobytes() == long._facts.blocks().tobytes()
     assert short._fold.totals() == long._fold.totals()
     assert repr(short.misuse) == repr(long.misuse)
 

@@ -97,4 +97,4 @@ def test_size_classes_are_powers_of_two() -> None:
     events["size"] = (1 << rng.integers(0, 46, 5000)) + rng.integers(-1, 2, 5000)
     fold.batch(events)
     counts = np.bincount([size_class(int(size)) for size in events["size"]], minlength=CLASSES)
-    assert fold.sizes.tolist() == counts.tolist()
+    assert fold.sizes == counts.tolist()

@@ -7,6 +7,7 @@ import pytest
 from runs import elf
 
 import emu
+from emu.analysis.ends import ends_of
 from emu.analysis.rounding import Roundings
 from emu.trace.heap import BLOCK
 
@@ -38,7 +39,7 @@ def table(*rows: tuple[int, int, int]) -> Roundings:
     blocks = np.zeros(len(rows), np.dtype(list(BLOCK)))
     for block, (pointer, size, freed) in zip(blocks, rows, strict=True):
         block["pointer"], block["size"], block["freed_at"] = pointer, size, freed
-    return Roundings(blocks)
+    return Roundings(ends_of(blocks, []).taken)
 
 
 def test_a_hole_tells_nothing_and_a_dead_block_under_a_live_one_is_none() -> None:

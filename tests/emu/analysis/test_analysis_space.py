@@ -10,7 +10,8 @@ import pytest
 from runs import elf
 
 import emu
-from emu.analysis.space import STEPS, Map, Ranges, SpaceFold, space_of
+from emu.analysis.ends import ends_of
+from emu.analysis.space import STEPS, Map, Ranges, SpaceFold, held_by, space_of
 from emu.trace.heap import BLOCK
 from emu.trace.space import FILE, HELD, KIND, NOTHING, OTHER, STATIC, Range
 
@@ -49,11 +50,11 @@ def test_sums_are_those_of_counting_bytes(seed: int) -> None:
     for block in blocks:
         block["pointer"], block["size"] = rng.randrange(SPAN), rng.randrange(12)
         block["freed_at"], block["inner"] = rng.randrange(2), rng.random() < 0.2
-    whose = Map(fold.ranges, blocks)
+    whose = Map(fold.ranges, lambda: blocks)
     kinds = [(found.kind if (found := fold.ranges.at(va)) else NOTHING) for va in range(SPAN + 12)]
     words = [whose.what(va) for va in range(SPAN + 12)]
     held = [word for word, kind in zip(words, kinds, strict=True) if kind & KIND == HELD]
-    space = space_of(fold, blocks, lambda start, end: end - start)
+    space = space_of(fold, ends_of(blocks, held_by(fold.ranges)), lambda start, end: end - start)
     assert (space.held, space.resident, space.live, space.freed, space.own) == (
         len(held), len(held), held.count("live"), held.count("freed"), held.count("own")
     )  # fmt: skip
