@@ -138,11 +138,13 @@ static __attribute__((noinline)) void stored(uint64_t va, unsigned size, uintptr
     page *p = near_page(va / PAGE);
     word *w = &p->words[va % PAGE / 64];
     uint64_t mask = ((1ull << size) - 1) << va % 64;
-    if (__builtin_expect(va % 64 + size <= 64 && !(w->bad & mask) && !shared(p), 1)) {
+    int one = va % 64 + size <= 64;
+    if (__builtin_expect(one && !(w->bad & mask) && !shared(p), 1)) {
         w->blank &= ~mask;
         return;
     }
-    mc_wrote(va, size);
+    if (!one || w->blank & mask)
+        mc_wrote(va, size);
     examine(va, size, WRITES, host_pc);
 }
 

@@ -106,6 +106,7 @@ int main(int argc, char **argv) {
     if (!strcmp(what, "overflow")) put4(p + 28);
     if (!strcmp(what, "overflow-read")) get(p + 24);
     if (!strcmp(what, "past-the-end")) p = make(20), put(p + 20);
+    if (!strcmp(what, "asked")) p = make(20), fill(p, 0, malloc_usable_size(p)), drop(p), get(p + 20);
     if (!strcmp(what, "straddle")) p = make(21), put4(p + 20);
     if (!strcmp(what, "underflow")) put(p - 1);
     if (!strcmp(what, "shrunk")) p = make(1000), p = resize(p, 900), put(p + 900);

@@ -36,6 +36,7 @@ BAD = [
     ("overflow", "overflow", "write of 4 bytes at X, 4 bytes past the end of a block of 24 bytes"),
     ("overflow-read", "overflow", "read of 1 byte at X, just past the end of a block of 24 bytes"),
     ("past-the-end", "overflow", "write of 1 byte at X, just past the end of a block of 20 bytes"),
+    ("asked", "use-after-free", "read of 1 byte at X, just past the end of a freed block of 20 bytes"),
     ("straddle", "overflow", "write of 4 bytes at X, 20 bytes inside a block of 21 bytes, 3 bytes past its end"),
     ("underflow", "underflow", "write of 1 byte at X, 1 byte before a block of 24 bytes"),
     ("shrunk", "overflow", "write of 1 byte at X, just past the end of a block of 900 bytes"),
