@@ -1,12 +1,12 @@
-"""Syscalls on a process named by the caller: pidfd_open, process_vm_readv, process_vm_writev, process_madvise."""
+"""Syscalls on a process named by the caller: pidfd_{open,getfd}, process_vm_{readv,writev}, process_madvise."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
-from kernel.abi.args import Int, Iov, Pid, Size, UIntHex, ULong
-from kernel.abi.errno import EFAULT, EINVAL, ENOENT, EPERM, ESRCH, LinuxError
+from kernel.abi.args import Fd, Int, Iov, Pid, Size, UIntHex, ULong
+from kernel.abi.errno import EBADF, EFAULT, EINVAL, ENOENT, EPERM, ESRCH, LinuxError
 from kernel.abi.memargs import AddrIov
 from kernel.abi.mman import MadvChoice
 from kernel.abi.sched import Pidfd, PidfdFlags
@@ -48,6 +48,18 @@ def pidfd_open(task: Task, pid: Pid, flags: PidfdFlags) -> int:
     if other is not other.process.leader and not flags & Pidfd.THREAD:
         raise LinuxError(ENOENT, f"{pid} is a thread, and PIDFD_THREAD is not given")
     return task.files.install(PidFile(other, flags), cloexec=True)
+
+
+@syscall
+def pidfd_getfd(task: Task, pidfd: Fd, targetfd: Fd, flags: UIntHex) -> int:
+    """pidfd_getfd(2)."""
+    if flags:
+        raise LinuxError(EINVAL, "flags must be 0")
+    file = task.files.get(pidfd)
+    if not isinstance(file, PidFile):
+        raise LinuxError(EBADF, f"fd {pidfd} is not a pidfd")
+    _other(task, file.task.pid)
+    return task.files.install(file.task.files.get(targetfd), cloexec=True)
 
 
 def _other(task: Task, pid: int) -> Mm:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kernel.abi.args import Call, In, Out, OutSigset, Pid, Sig, Sigset, Size
+from kernel.abi.args import Call, In, Int, Out, OutSigset, Pid, Sig, Sigset, Size, UIntHex
 from kernel.abi.errno import EAGAIN, EINVAL, EPERM, ESRCH, Errno, LinuxError
 from kernel.abi.signal import (
     NSIG,
@@ -21,6 +21,7 @@ from kernel.abi.words import InSiginfo, OutSiginfo
 from kernel.syscalls.table import Outcome, Restored, syscall
 from kernel.syscalls.time import read_timespec
 from kernel.task import sigframe, signal
+from kernel.task.pidfd import of_thread, pidfd_task
 from kernel.task.siginfo import SIGINFO_SIZE, SigInfo, from_user, sent
 from kernel.task.task import Process, Task
 from kernel.wait import Block, Interrupted
@@ -232,6 +233,39 @@ def rt_tgsigqueueinfo(task: Task, tgid: Pid, pid: Pid, sig: Sig, uinfo: InSiginf
     if sig:
         signal.send(target.process, info, target)
     return 0
+
+
+@syscall
+def pidfd_send_signal(task: Task, pidfd: Int, sig: Sig, info: InSiginfo, flags: UIntHex) -> int | None:
+    """pidfd_send_signal(2)."""
+    if flags not in (0, THREAD, THREAD_GROUP, PROCESS_GROUP):
+        raise LinuxError(EINVAL, "flags may be one of PIDFD_SIGNAL_THREAD, _THREAD_GROUP and _PROCESS_GROUP")
+    target = pidfd_task(task, pidfd)
+    scope = flags or (THREAD if of_thread(task, pidfd) else THREAD_GROUP)
+    own = target is task and scope != PROCESS_GROUP
+    if info:
+        sending = from_user(sig, raw := task.mm.copy_from_user(info, SIGINFO_SIZE))
+        if int.from_bytes(raw[:4], "little", signed=True) != sig:
+            raise LinuxError(EINVAL, "si_signo is another signal")
+        if not own and (sending.code >= 0 or sending.code == SI_TKILL):
+            raise LinuxError(EPERM, f"si_code {sending.code} is the kernel's to give")
+    else:
+        sending = sent(sig, SI_TKILL if scope == THREAD else SI_USER, task.pid, task.cred.uid)
+    if scope == PROCESS_GROUP:
+        processes = [process for process in task.system.processes.values() if process.pgid == target.pid]
+        if not processes:
+            raise LinuxError(ESRCH, f"there is no process group {target.pid}")
+    else:
+        processes = [target.process]
+    _check_sig(sig)
+    for process in processes:
+        _check_kill(task, process)
+        if sig:
+            signal.send(process, sending, target if scope == THREAD else None)
+    return _back(task)
+
+
+THREAD, THREAD_GROUP, PROCESS_GROUP = 1, 2, 4  # PIDFD_SIGNAL_*
 
 
 def _queued(task: Task, pid: int, sig: int, uinfo: int) -> SigInfo:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kernel.abi.errno import EBADF, ESPIPE, LinuxError
 from kernel.abi.fcntl import Open, Poll
+from kernel.abi.sched import Pidfd
 from kernel.fs.dentry import Dentry, Path
 from kernel.fs.file import File
 from kernel.fs.inode import Inode
@@ -49,3 +50,8 @@ def pidfd_task(task: Task, fd: int) -> Task:
     if not isinstance(file, PidFile):
         raise LinuxError(EBADF, f"fd {fd} is not a pidfd")
     return file.task
+
+
+def of_thread(task: Task, fd: int) -> bool:
+    """Does this pidfd stand for one thread (PIDFD_THREAD), not for its process?"""
+    return fd == PIDFD_SELF_THREAD or (fd != PIDFD_SELF_THREAD_GROUP and bool(task.files.get(fd).flags & Pidfd.THREAD))
