@@ -173,11 +173,14 @@ class MemoryChecker:
         stack = tuple(frame.pc for frame in self._unwinder.frames(regs))[1:]
         if self._is_allocator(pc) or any(self._is_allocator(ret - 1) for ret in stack):
             return
+        argument = argument_of(regs, va, self._peek)
+        if bad < 0 and not argument.plain:
+            return
         concerns = self._blank(va + blank) if bad < 0 else self._badly(va, bad, size)
         key = _key(pc, concerns)
         if self._copied != (self._retired_at(pc), key):
             self._copied = self._retired_at(pc), key
-            self._count(key, concerns, va, size, store, stack, argument_of(regs, va, self._peek))
+            self._count(key, concerns, va, size, store, stack, argument.text)
 
     def _badly(self, va: int, bad: int, size: int) -> Concerns:
         """What a copy concerns: the block that it begins in, or else what its first bad byte does."""

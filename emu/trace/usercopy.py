@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from kernel.abi.args import InBuf, Iov, OutBuf
+from kernel.abi.args import CString, InBuf, Iov, Kind, OutBuf
 from kernel.syscalls.table import TABLE
 
 if TYPE_CHECKING:
@@ -15,29 +15,41 @@ if TYPE_CHECKING:
 SEGMENT = 16  # bytes of a struct iovec
 
 
-def argument_of(regs: Regs, va: int, peek: Callable[[int, int], bytes]) -> str:
-    """`read(buf)`, `writev(iov[1])`: the syscall that the registers ask for, and what of it names `va`; `execve(…)`
-    where no argument does by itself."""
+class Argument(NamedTuple):
+    """What a syscall copies."""
+
+    text: str  # `read(buf)`, `writev(iov[1])`; `execve(…)` where no argument names it by itself
+    plain: bool  # bytes or a string, each of which counts; of a struct the call may read fields that it does not use
+
+
+def argument_of(regs: Regs, va: int, peek: Callable[[int, int], bytes]) -> Argument:
+    """Of the syscall that the registers ask for, what names `va`."""
     entry = TABLE.get(regs.rax)
     if entry is None:
-        return "a syscall"
+        return Argument("a syscall", False)
     given = dict(zip(entry.names, (regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9), strict=False))
-    return f"{entry.name}({_argument(entry, given, va, peek) or '…'})"
+    name, kind = _argument(entry, given, va, peek)
+    return Argument(f"{entry.name}({name})", isinstance(kind, (InBuf, CString)) or "[" in name)
 
 
-def _argument(entry: Entry, given: dict[str, int], va: int, peek: Callable[[int, int], bytes]) -> str:
+def _argument(
+    entry: Entry, given: dict[str, int], va: int, peek: Callable[[int, int], bytes]
+) -> tuple[str, Kind | None]:
+    kinds = dict(zip(given, entry.kinds, strict=True))
     for name, value in given.items():
         if value == va:
-            return name
-    for (name, value), kind in zip(given.items(), entry.kinds, strict=True):
+            return name, kinds[name]
+    for name, kind in kinds.items():
         if isinstance(kind, Iov):
-            number = _segment(peek(value, given[kind.count] * SEGMENT), va)
+            number = _segment(peek(given[name], given[kind.count] * SEGMENT), va)
             if number is not None:
-                return f"{name}[{number}]"
+                return f"{name}[{number}]", kind
     buffers = (InBuf, OutBuf)  # large ones are copied piece by piece
-    below = [(value, name) for (name, value), kind in zip(given.items(), entry.kinds, strict=True)
-             if isinstance(kind, buffers) and value <= va]  # fmt: skip
-    return max(below)[1] if below else ""
+    below = [(given[name], name) for name, kind in kinds.items() if isinstance(kind, buffers) and given[name] <= va]
+    if not below:
+        return "…", None
+    name = max(below)[1]
+    return name, kinds[name]
 
 
 def _segment(iov: bytes, va: int) -> int | None:

@@ -151,7 +151,7 @@ def copy_to_user_partial(mm: Mm, va: int, data: Bytes) -> int:
 def copy_to_user(mm: Mm, va: int, data: Bytes) -> None:
     """Write `data` at `va`. Raises LinuxError(EFAULT), after the bytes before the bad page were written."""
     n = len(data)
-    if (va & 4095) + n <= 4096:
+    if (va & 4095) + n <= 4096 and UserCopy not in mm.probes.listeners:
         leaf = mm.page_table.leaves.get(va >> 21)
         if leaf is not None and n:
             entry = mm.words[leaf + (va >> 12 & 511)]

@@ -130,6 +130,14 @@ def test_it_is_told_once_for_each_place_and_counted() -> None:
     assert [misuse.times for misuse in checked(elf("heap/blank"), ("often",))[1].misuse] == [100]
 
 
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("libc", ["musl", "glibc"])
+def test_what_a_syscall_fills_is_written_and_what_it_does_not_use_need_not_be(libc: str, native: bool) -> None:
+    run, heap = checked(elf("heap/filled", libc), uninitialised=True, native=native)
+    assert run.returncode == 0
+    assert not heap.misuse
+
+
 LOADED = [
     ("load", "read of 1 byte at X, byte 3 of a block of 24 bytes was never written"),
     ("branch", "read of 1 byte at X, byte 8 of a block of 24 bytes was never written"),
