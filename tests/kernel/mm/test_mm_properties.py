@@ -27,6 +27,7 @@ PAGE = 4096
 BASE = 0x7000_0020_0000 - 8 * PAGE  # a page-table boundary lies in the middle
 SPAN = 16
 DONTNEED = 4
+KEEPING = [0, 1, 2, 3, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 103]  # advice that no byte is lost by
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Page:
 
 def fresh() -> Mm:
     ram = Ram(4 << 20)
-    return Mm(ram, Frames(ram), Probes(), Rlimits())
+    return Mm(ram, Frames(ram, swap_pages=64), Probes(), Rlimits())
 
 
 pages = st.integers(0, SPAN - 1)
@@ -50,6 +51,7 @@ operation = st.one_of(
     st.tuples(st.just("munmap"), pages, sizes, prots),
     st.tuples(st.just("mprotect"), pages, sizes, prots),
     st.tuples(st.just("dontneed"), pages, sizes, prots),
+    st.tuples(st.just("advise"), pages, sizes, st.sampled_from(KEEPING)),
     st.tuples(st.just("write"), pages, st.integers(1, 255), prots),
     st.tuples(st.just("read"), pages, sizes, prots),
     st.tuples(st.just("move"), pages, sizes, pages),
@@ -95,6 +97,15 @@ class World:
         for i in range(at, at + n):
             if i in self.pages:
                 self.pages[i].value = 0
+
+    def advise(self, at: int, n: int, advice: int) -> None:
+        whole = all(i in self.pages for i in range(at, at + n))
+        try:
+            do_madvise(self.mm, BASE + at * PAGE, n * PAGE, advice)
+        except LinuxError:
+            assert not whole or advice == 22  # MADV_POPULATE_READ of what may not be read
+        else:
+            assert whole
 
     def write(self, at: int, value: int, _: int) -> None:
         page = self.pages.get(at)
@@ -159,13 +170,17 @@ class World:
         assert mapped == {i: page.prot for i, page in self.pages.items()}
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(operation, max_size=30))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(operation, min_size=10, max_size=30))
 def test_an_address_space_is_a_dict_of_pages(steps: list[tuple[str, int, int, int]]) -> None:
     world = World()
+    world.mmap(0, SPAN // 2, 3)
+    for page in range(SPAN // 2):
+        world.write(page, page + 1, 0)  # something to lose
     for name, a, b, c in steps:
         getattr(world, name)(a, b, c)
         world.check()
+    world.read(0, SPAN, 0)
     world.mm.destroy()
     assert world.mm.frames.used == 1  # the zero page
 
@@ -181,7 +196,7 @@ def runs_always(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(operation, max_size=30))
+@given(st.lists(operation, min_size=10, max_size=30))
 @pytest.mark.usefixtures("runs_always")
 def test_so_it_is_run_by_run(steps: list[tuple[str, int, int, int]]) -> None:
     world = World()
@@ -191,7 +206,7 @@ def test_so_it_is_run_by_run(steps: list[tuple[str, int, int, int]]) -> None:
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(operation, max_size=30))
+@given(st.lists(operation, min_size=10, max_size=30))
 def test_the_events_of_mappings_tell_the_same_address_space(operations: list[tuple[str, int, int, int]]) -> None:
     world = World()
     told: set[int] = set()
