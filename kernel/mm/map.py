@@ -63,7 +63,7 @@ def check_mlock_future(mm: Mm, flags: int, length: int) -> None:
     """mlock_future_ok. Raises LinuxError(EAGAIN)."""
     if not flags & LOCKED or mm.privileged:
         return
-    if mm.locked_vm + (length >> 12) > mm.limits.cur[RLIMIT_MEMLOCK] >> 12:
+    if mm.locked_vm + (length >> 12) & (1 << 64) - 1 > mm.limits.cur[RLIMIT_MEMLOCK] >> 12:
         raise LinuxError(EAGAIN, f"more locked memory than RLIMIT_MEMLOCK ({mm.limits.cur[RLIMIT_MEMLOCK]} bytes)")
 
 

@@ -31,7 +31,7 @@ class Mm:
 
     Always holds (mm/check.py recounts it): a PTE lies in a VMA; `counters` are what the page table says;
     `total_vm`, `data_vm`, `stack_vm`, `exec_vm`, `locked_vm` (pages) and `map_count` are what the VMAs say, but for
-    `lost_locks`: locked pages that MREMAP_DONTUNMAP counted twice, as Linux 6.18 does.
+    `lost_locks`: locked pages that MREMAP_DONTUNMAP counted twice, or mlock miscounted, as Linux 6.18 does.
     """
 
     __slots__ = (

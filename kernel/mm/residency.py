@@ -63,7 +63,7 @@ def check_mlock_limit(mm: Mm, start: int, length: int) -> None:
     if mm.privileged:
         return
     limit = mm.limits.cur[RLIMIT_MEMLOCK] >> 12
-    wanted = mm.locked_vm + (length >> 12)
+    wanted = mm.locked_vm + (length >> 12) & (1 << 64) - 1
     if wanted > limit:
         end = min(start + length, 1 << 64)
         locked = [vma for vma in mm.vmas.overlapping(start, end) if vma.flags & LOCKED]
@@ -108,9 +108,16 @@ def mlock_fixup(mm: Mm, vma: Vma, start: int, end: int, flags: int) -> None:
     modify(mm, vma, start, end, flags, vma.policy)
     pages = end - start >> 12
     if flags & LOCKED and not old & LOCKED:
-        mm.locked_vm += pages
+        _count_locked(mm, pages)
     elif old & LOCKED and not flags & LOCKED:
-        mm.locked_vm -= pages
+        _count_locked(mm, -pages)
+
+
+def _count_locked(mm: Mm, pages: int) -> None:
+    """So many more are locked. mlock_fixup counts them as an int: of 8 TiB and more it loses count."""
+    counted = (pages + (1 << 31)) % (1 << 32) - (1 << 31)
+    mm.locked_vm += counted
+    mm.lost_locks += counted - pages
 
 
 def mlockall(mm: Mm, *, current: bool, future: bool, onfault: bool) -> None:

@@ -43,7 +43,7 @@ def mm_stats(mm: Mm) -> MmStats:
     exe = -(-mm.end_code // 4096) * 4096 - (mm.start_code & -4096)
     exe = min(exe, mm.exec_vm << 12)
     return MmStats(
-        peak=max(mm.hiwater_vm, mm.total_vm), size=mm.total_vm, locked=mm.locked_vm,
+        peak=max(mm.hiwater_vm, mm.total_vm), size=mm.total_vm, locked=mm.locked_vm & (1 << 62) - 1,
         hwm=max(mm.hiwater_rss, mm.rss), rss=mm.rss,
         rss_anon=counters[ANON], rss_file=counters[FILE], rss_shmem=counters[SHMEM],
         data=mm.data_vm, stack=mm.stack_vm, exe_bytes=exe, lib_bytes=(mm.exec_vm << 12) - exe,

@@ -38,6 +38,7 @@ NOT_ASKED = {
     "memfd_secret, userfaultfd, map_shadow_stack": "ours is a Linux without them, the host's may have them",
     "a hole punched inside a file's first page": "unmaps all the others: a quirk of shmem_fallocate",
     "mincore of a GiB and more": "its vector would be written over the player's own state, behind the scratch pages",
+    "MADV_PAGEOUT after MREMAP_DONTUNMAP of locked memory": "what stays is locked in Linux, though its mapping is not",
     "memory pressure": "the host's RAM is not ours; tests/kernel/mm/test_mm_reclaim.py has it full",
     "a second process": "there is no fork yet",
 }

@@ -6,6 +6,7 @@ what it chose. What guest/oracle/play.c must not be asked (to unmap itself) is a
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 ADVICES = [0, 1, 2, 3, 4, 4, 4, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 102, 103, 102]
@@ -151,7 +152,19 @@ class Writer:
         size = self.size(va, beyond=False)
         if advice in (22, 23, 102) and size > 1 << 22:
             size = 4096
-        self.call("madvise", va, size, advice)
+        self.call("madvise", va, size, self._mlocked(advice))
+
+    def _mlocked(self, advice: int) -> int:
+        """The advice, or another where pages may be locked whose mapping is not: NOT_ASKED."""
+        if advice != 21 or not any(re.match(r"mremap \S+ \S+ \S+ [4567] ", line) for line in self.lines):
+            return advice
+        locks = self.locks_all or any(line.startswith("mlock") or self._maps_locked(line) for line in self.lines)
+        return 20 if locks else advice
+
+    @staticmethod
+    def _maps_locked(line: str) -> bool:
+        words = line.split()
+        return words[0] == "mmap" and bool(int(words[4], 16) & 0x2000)
 
     def mlock(self) -> None:
         rng, va = self.rng, self.va()
@@ -249,7 +262,7 @@ class Writer:
         which = rng.randrange(9)
         if which == 0:
             self.lines += [f"poke s+600 {va}", f"poke s+608 {_hex(self.size(va, huge=False, beyond=False))}"]
-            advice = rng.choice([20, 21, 3, 25, 4, 8, 0, 99])
+            advice = self._mlocked(rng.choice([20, 21, 3, 25, 4, 8, 0, 99]))
             pidfd, count = rng.choice([-10000, -10001, -10001, 3, -1]), rng.choice([0, 1, 1, 1, 2])
             self.call("process_madvise", pidfd, "s+600", count, advice, rng.choice([0, 0, 0, 1]))
         elif which == 1:
