@@ -5,11 +5,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import cache
 from types import FrameType
 from typing import TypeVar
 
 T = TypeVar("T")
 CALLS = 20_000_000  # of Python functions: several seconds. A count, not a time: equal runs print equal bytes
+
+
+@cache
+def _load() -> None:
+    """Uncounted: what is called to import the library is no question's, and counting makes it half as slow again."""
+    from elftools.dwarf import callframe, constants, descriptions, ranges  # noqa: F401
+    from elftools.elf import elffile  # noqa: F401
 
 
 class TooLong(Exception):
@@ -29,6 +37,7 @@ class Patience:
         pyelftools documents ELFError and DWARFError, and on a mutated file raises AssertionError, KeyError, TypeError,
         OverflowError, struct.error and more; a count of 2^60 entries in a header is a loop of as many rounds.
         """
+        _load()
         before = sys.gettrace()
         outermost, self._asking = not self._asking, True
         try:

@@ -21,6 +21,7 @@ from kernel.abi.mman import (
     Prot,
     ProtFlags,
 )
+from kernel.fs.file import File
 from kernel.fs.hugememfd import HugeOpen
 from kernel.fs.ramfile import RamFile
 from kernel.mm import map as mm_map
@@ -37,7 +38,6 @@ from kernel.syscalls.hugepages import map_huge_file, map_huge_pages
 from kernel.syscalls.table import Hexadecimal, syscall
 
 if TYPE_CHECKING:
-    from kernel.fs.file import File
     from kernel.mm.mappable import Mappable
     from kernel.mm.mm import Mm
     from kernel.task.task import Task
@@ -180,12 +180,17 @@ def _file_mapping(
     mappable = file.mappable()
     if vm_flags & vm.GROWSDOWN:
         raise LinuxError(EINVAL, "MAP_GROWSDOWN of a file")
+    return _sealed(file, vm_flags), mappable
+
+
+def _sealed(file: File, vm_flags: int) -> int:
+    """memfd_check_seals_mmap: what the file's seals leave of the VM_ flags. Raises LinuxError(EPERM)."""
     inode = file.inode
     if vm_flags & vm.SHARED and isinstance(inode, RamFile) and inode.seals & (Seal.WRITE | Seal.FUTURE_WRITE):
         if vm_flags & vm.WRITE:
             raise LinuxError(EPERM, "a shared writable mapping of a file that is sealed against writing")
         vm_flags &= ~vm.MAYWRITE
-    return vm_flags, mappable
+    return vm_flags
 
 
 def _promise(mm: Mm, shared: Shmem, start: int) -> None:
@@ -327,11 +332,13 @@ def remap_file_pages(
     if locked and not mm.privileged and not mm.limits.cur[RLIMIT_MEMLOCK]:
         raise LinuxError(EPERM, "RLIMIT_MEMLOCK is 0")
     mm_map.check_mlock_future(mm, vma.flags | mm.def_flags, length)
-    kept = vm.ACCESS | vm.MAY | vm.SHARED | vm.MAYSHARE | vm.LOCKED
+    vm_flags = vma.flags & (vm.ACCESS | vm.MAY | vm.SHARED | vm.MAYSHARE | vm.LOCKED) | mm.def_flags
+    if isinstance(vma.file, File):
+        vm_flags = _sealed(vma.file, vm_flags)
     held = vm.Vma(start, start, 0, content)  # get_file(): the mapping that goes may be the last one
     content.added(mm, held)
     try:
-        mm_map.mmap_region(mm, start, end, vma.flags & kept | mm.def_flags, content, pgoff, vma.file)
+        mm_map.mmap_region(mm, start, end, vm_flags, content, pgoff, vma.file)
     finally:
         content.removed(mm, held)
     if locked or mm.def_flags & vm.LOCKED or not flags & Map.NONBLOCK:
