@@ -52,7 +52,7 @@ int main(void) {
     CHECK(fd >= 0 && chdir("/") == 0);
     FILLED(2, SYS_getcwd, p, 2);
     FILLED(390, SYS_uname, p);
-    FILLED(144, SYS_stat, "/", p);
+    FILLED(144, SYS_stat, "/dev/null", p);
     FILLED(16, SYS_clock_gettime, 0, p);
     FILLED(8, SYS_pipe, p);
     FILLED(144, SYS_getrusage, 0, p);
