@@ -22,11 +22,11 @@ def ends_of(blocks: Blocks, held: Sequence[tuple[int, int]]) -> Ends:
     import numpy as np
 
     outer = blocks[blocks["inner"] == 0]
-    told = outer[(outer["size"] < 1 << 46) & (outer["pointer"] < 1 << 47)]
+    told = outer[(outer["size"] < 1 << 47) & (outer["pointer"] < 1 << 47)]
     told = told[np.argsort(told["pointer"], kind="stable")]
     live = told["freed_at"] == 0
     sums = _sums(np.array(held, np.int64).reshape(-1, 2), _spans(told[live]), _spans(told[~live]))
-    return Ends(*sums, _unfreed(outer[outer["freed_at"] == 0]), _taken(_as_they_lay(told)))
+    return Ends(*sums, _unfreed(outer[outer["freed_at"] == 0]), _taken(_as_they_lay(told[told["size"] < 1 << 46])))
 
 
 def _sums(*spans: NDArray[np.int64]) -> tuple[int, int, int]:

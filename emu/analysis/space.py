@@ -121,7 +121,7 @@ class Map:
     @functools.cached_property
     def _live_and_freed(self) -> tuple[Blocks, Blocks]:
         blocks = self._blocks()
-        blocks = blocks[(blocks["inner"] == 0) & (blocks["size"] < 1 << 46) & (blocks["pointer"] < 1 << 47)]
+        blocks = blocks[(blocks["inner"] == 0) & (blocks["size"] < 1 << 47) & (blocks["pointer"] < 1 << 47)]
         live = blocks["freed_at"] == 0
         return blocks[live], blocks[~live]
 

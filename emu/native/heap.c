@@ -34,7 +34,7 @@ typedef struct { /* 128 bytes */
 
 typedef struct { /* a call under way that heap_quick.h began; `of` NULL: there is none */
     const traced *of;
-    uint64_t sp, ret, entry, argument, entries, faults, syscalls, born, freed;
+    uint64_t sp, ret, entry, argument, faults, syscalls, born, freed;
     uint32_t site, flags;
 } quick_call;
 
@@ -210,6 +210,15 @@ static inline void settle(void)
         settle_last();
 }
 
+/* What the call took, by where the counters stood when it began. */
+static inline void measure(hp_event *e, uint64_t faults_before, uint64_t syscalls_before)
+{
+    uint64_t cost = now() - e->entry, in = faults() - faults_before, calls = S->syscalls - syscalls_before;
+    e->cost = cost < UINT32_MAX ? (uint32_t)cost : UINT32_MAX;
+    e->faults = in < UINT32_MAX ? (uint32_t)in : UINT32_MAX;
+    e->syscalls = calls < UINT16_MAX ? (uint16_t)calls : UINT16_MAX;
+}
+
 /* A call has ended: what is not known of it from its beginning. */
 static void leave(frame *f, uint16_t how)
 {
@@ -217,12 +226,8 @@ static void leave(frame *f, uint16_t how)
     hp_event *e = last = &f->event;
     made = 0;
     e->flags |= how;
-    if (how & HP_ABANDONED)
-        return;
-    uint64_t cost = now() - e->entry, in = faults() - f->faults, calls = S->syscalls - f->syscalls;
-    e->cost = cost < UINT32_MAX ? (uint32_t)cost : UINT32_MAX;
-    e->faults = in < UINT32_MAX ? (uint32_t)in : UINT32_MAX;
-    e->syscalls = calls < UINT16_MAX ? (uint16_t)calls : UINT16_MAX;
+    if (!(how & HP_ABANDONED))
+        measure(e, f->faults, f->syscalls);
 }
 
 /* With memcheck a block is known before the next instruction. Who asks for the usable size of one may use it. */

@@ -87,6 +87,16 @@ static inline void insert(hp_event *e, uint8_t family)
         mc_made(e->result, e->size, e->function, inner);
 }
 
+/* It is dead from the call on that was entered at `entry`. */
+static inline void die(hp_block *b, uint64_t entry, uint32_t site, uint32_t stack, uint16_t function)
+{
+    b->freed_at = entry;
+    b->freed_site = site;
+    b->freed_stack = stack;
+    b->freed_function = function;
+    dead++;
+}
+
 static inline void release(hp_block *b, hp_event *e)
 {
     if (!b->inner) {
@@ -95,11 +105,7 @@ static inline void release(hp_block *b, hp_event *e)
         if (H.strict)
             st_released(b->pointer, &functions[b->function].does);
     }
-    b->freed_at = e->entry;
-    b->freed_site = e->site;
-    b->freed_stack = e->stack;
-    b->freed_function = e->function;
-    dead++;
+    die(b, e->entry, e->site, e->stack, e->function);
     if (mc_on)
         mc_gone(b->pointer, b->size);
 }

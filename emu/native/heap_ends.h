@@ -26,7 +26,7 @@ static int by_size(const void *a, const void *b)
     return x->size != y->size ? (x->size > y->size) - (x->size < y->size) : (x->takes > y->takes) - (x->takes < y->takes);
 }
 
-static int told(const hp_block *b) { return b->used && !b->inner && b->pointer < 1ull << 47 && b->size < 1ull << 46; }
+static int told(const hp_block *b) { return b->used && !b->inner && b->pointer < 1ull << 47 && b->size < 1ull << 47; }
 
 static edge *two_edges(edge *e, uint64_t start, uint64_t end, int32_t of)
 {
@@ -60,11 +60,15 @@ static int sum_space(hp_ends *ends, const hp_block **all, uint64_t n, const uint
 
 static uint64_t end_of(const hp_block *b) { return b->pointer + (b->size ? b->size : 1); }
 
-/* The blocks as they lay: dead ones where a live one lies now are left out. How many are left. */
+/* The blocks as they lay: dead ones where a live one lies now are left out, and impossibly large ones. How many are left. */
 static uint64_t uncover(const hp_block **all, uint64_t n)
 {
     uint64_t left = 0, next = 0;
     const hp_block *before = NULL;
+    for (uint64_t i = 0; i < n; i++)
+        if (!(all[i]->size >> 46))
+            all[left++] = all[i];
+    n = left, left = 0;
     for (uint64_t i = 0; i < n; i++) {
         const hp_block *b = all[i];
         for (next = next > i ? next : i; next < n && all[next]->freed_at; next++)

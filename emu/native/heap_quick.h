@@ -80,11 +80,7 @@ static inline void quick_release(quick_call *q)
     }
     q->born = b->born;
     q->freed = b->size;
-    b->freed_at = q->entry;
-    b->freed_site = q->site;
-    b->freed_stack = 0;
-    b->freed_function = (uint16_t)(q->of - functions);
-    dead++;
+    die(b, q->entry, q->site, 0, (uint16_t)(q->of - functions));
 }
 
 /* 0: its stack cannot be read. */
@@ -101,7 +97,7 @@ static __attribute__((noinline)) int quick_entry(traced *t)
         return 0;
     if (ret != t->ret || !t->site)
         t->site = site_of(t->ret = ret);
-    *q = (quick_call){t, sp, ret, now(), value, S->entries, faults(), S->syscalls, 0, 0, t->site, 0};
+    *q = (quick_call){t, sp, ret, now(), value, faults(), S->syscalls, 0, 0, t->site, 0};
     if (releases)
         quick_release(q);
     return 1;
@@ -114,13 +110,7 @@ static __attribute__((noinline)) void quick_return(quick_call *q)
     settle();
     write_event(&done, q);
     q->of = NULL;
-    uint64_t cost = now() - q->entry;
-    done.cost = cost < UINT32_MAX ? (uint32_t)cost : UINT32_MAX;
-    if (q->entries != S->entries) {
-        uint64_t in = faults() - q->faults, calls = S->syscalls - q->syscalls;
-        done.faults = in < UINT32_MAX ? (uint32_t)in : UINT32_MAX;
-        done.syscalls = calls < UINT16_MAX ? (uint16_t)calls : UINT16_MAX;
-    }
+    measure(&done, q->faults, q->syscalls);
     if (t->does.verb == HP_RELEASE) {
         H.events++;
         count(&done, HP_RELEASE, done.flags);
