@@ -1,1 +1,1 @@
-"""Unwinding tables and line numbers, read by pyelftools, which is imported at the first question."""
+"""Line numbers, and unwinding tables; these are read by pyelftools, which is imported at the first question."""
