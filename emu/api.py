@@ -22,6 +22,7 @@ from kernel.probes import Probes
 
 if TYPE_CHECKING:
     from emu.calls import HeapOptions
+    from emu.trace.alloc_rules import Paths
     from emu.tracing import HeapTrace
 
 PROGRAM_LIMIT = 1 << 32
@@ -98,6 +99,9 @@ def run(
     interactive: bool = False,
     native: bool | None = None,
     heap: HeapOptions | bool = False,
+    alloc: str | Iterable[str] = (),
+    alloc_file: Paths = (),
+    alloc_from: Paths = (),
 ) -> Run:
     """Run the static x86-64 Linux program at host path `program`, with `argv` after `argv0` (`program`), to its end.
 
@@ -107,7 +111,9 @@ def run(
     events and counts syscalls; `page_faults` adds kernel.events.PageFault; `sinks` get the same events, live;
     `count_syscalls` counts all of them without `trace`.
     `timeout` is in wall seconds, `max_instructions` is exact. The rest is as the options of `heapscope run`.
-    `heap` traces each call of the program's allocator.
+    `heap` traces each call of the program's allocator. What that is `alloc` tells by rules ("my_alloc=malloc:rdi"), as
+    do the TOML files `alloc_file`, and, of a program without symbols, the code of the static libraries `alloc_from`;
+    one or several of each, as after --alloc, --alloc-file and --alloc-from.
 
     Raises ProgramError when the program cannot be run, ConfigError for a knob that cannot be. A guest's own failure is
     no exception: look at the Run.
@@ -137,11 +143,28 @@ def run(
         page_faults=page_faults,
         count_syscalls=count_syscalls,
     )
-    if heap is True:
-        from emu.calls import HeapOptions
+    options = _heap_options(heap, alloc, alloc_file, alloc_from)
+    return run_config(program, argv, config, stdin=stdin, stdout=stdout, stderr=stderr, sinks=sinks, heap=options)
 
-        heap = HeapOptions()
-    return run_config(program, argv, config, stdin=stdin, stdout=stdout, stderr=stderr, sinks=sinks, heap=heap or None)
+
+def _heap_options(
+    heap: HeapOptions | bool, alloc: str | Iterable[str], alloc_file: Paths, alloc_from: Paths
+) -> HeapOptions | None:
+    """`heap`, and what the others add to it; None: no heap is traced."""
+    if heap is False:
+        for name, given in (("alloc", alloc), ("alloc_file", alloc_file), ("alloc_from", alloc_from)):
+            if given:
+                raise ConfigError(f"{name} needs heap=True")
+        return None
+    from emu.calls import HeapOptions, RuleError
+    from emu.trace.alloc_rules import told
+
+    options = HeapOptions() if heap is True else heap
+    try:
+        rules, libraries = told(alloc, alloc_file, alloc_from)
+    except RuleError as wrong:
+        raise ConfigError(str(wrong)) from None
+    return options._replace(rules=(*options.rules, *rules), libraries=(*options.libraries, *libraries))
 
 
 def __getattr__(name: str) -> object:

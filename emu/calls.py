@@ -51,6 +51,7 @@ class AllocRule(NamedTuple):
 
     where: str
     does: Function
+    program: str = ""  # that has it: its path in the guest, or the last part; "": the first, and whichever else has it
 
 
 class _HeapFields(NamedTuple):

@@ -12,12 +12,12 @@ from emu.analysis.heapresult import Heap, facts_of
 from emu.analysis.space import SpaceFold
 from emu.analysis.suppressions import DEFAULT
 from emu.analysis.timeline import Sample, Timeline
-from emu.calls import HeapOptions, RuleError
+from emu.calls import AllocRule, HeapOptions, RuleError
 from emu.config import ConfigError, RunConfig
 from emu.outcome import Counters
 from emu.sinks.arrow import FolderError, HeapRecord, check
 from emu.trace.alloc_library import learn, learn_anew
-from emu.trace.alloc_rules import those_of
+from emu.trace.alloc_rules import concerning, is_of, why_not
 from emu.trace.recorder import Failure
 
 if TYPE_CHECKING:
@@ -35,12 +35,14 @@ class HeapTrace:
         """Raises ConfigError for rules that the program cannot follow, and where the record cannot begin."""
         self._machine, self._options = machine, options
         self._before: list[Heap] = []
-        self._failures: list[Failure] = []
+        self._failures: list[Failure] = []  # of the record
+        self._missing: list[Failure] = []  # of rules
         image = machine.image()
-        self._first = image.inode
+        self._first, self._paths = image.inode, [path, image.path]  # of the programs up to now
+        rules = concerning(options.rules, self._paths)
         try:
-            learned = learn(image.elf, options.libraries, ruled=bool(options.rules))
-            self._now = _Traced(machine, image, path, argv, options, learned)
+            learned = learn(image.elf, options.libraries, ruled=bool(rules))
+            self._now = _Traced(machine, image, path, argv, options._replace(rules=tuple(rules)), learned)
             self._now.begin()
         except RuleError as wrong:
             raise ConfigError(f"{path}: {wrong}") from None
@@ -53,15 +55,25 @@ class HeapTrace:
         counters = Counters(instructions=self._machine.cpu.insns)
         self._before.append(self._end("EXECVE", counters, replaced=True))
         image = self._machine.image()
-        rules = those_of(image.elf, self._options.rules, by_address=image.inode is self._first)
-        options = self._options._replace(rules=tuple(rules), record=self._folder())
-        learned = learn_anew(image.elf, options.libraries, ruled=bool(rules))
+        rules, learned = self._followed(image)
+        options = self._options._replace(rules=rules, record=self._folder())
         self._now = _Traced(self._machine, image, image.path, image.argv, options, learned)
         try:
             self._now.begin()
         except OSError as error:
             assert self._now.record is not None
             self._now.record.error = error
+
+    def _followed(self, image: Image) -> tuple[tuple[AllocRule, ...], str]:
+        """The rules that a program follows which execve has started, and how its other functions were found."""
+        self._paths.append(image.path)
+        rules = concerning(self._options.rules, [image.path], by_address=image.inode is self._first)
+        ruled = any(rule.program or not why_not(image.elf, rule) for rule in rules)
+        learned = learn_anew(image.elf, self._options.libraries, ruled)
+        amiss = {rule: why for rule in rules if (why := why_not(image.elf, rule))}
+        missing = [why for rule, why in amiss.items() if rule.program]
+        self._missing += (Failure(self, OSError(errno.ENOENT, why, image.path)) for why in missing)
+        return tuple(rule for rule in rules if rule not in amiss), "; ".join(filter(None, (learned, *missing)))
 
     def _folder(self) -> str:
         """Of the next program's record, in that of the run; "": none."""
@@ -77,6 +89,11 @@ class HeapTrace:
 
     def end(self, stopped: Stopped, counters: Counters) -> Heap:
         """The run is over."""
+        system = self._machine.kernel.system
+        unmet = dict.fromkeys(rule.program for rule in self._options.rules if not is_of(rule, self._paths))
+        for program in filter(None, unmet):
+            ran = ", ".join(dict.fromkeys(self._paths[1:]))
+            system.note(0, f"the rules for {program!r} were not used: no such program was started, but {ran}")
         return self._end(stopped.name, counters, replaced=False)
 
     def _end(self, stopped: str, counters: Counters, replaced: bool) -> Heap:
@@ -88,8 +105,8 @@ class HeapTrace:
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """Why the record is not whole."""
-        return tuple(self._failures)
+        """Why the record is not whole, or what of the rules could not be followed."""
+        return (*self._failures, *self._missing)
 
 
 class _Traced:

@@ -37,9 +37,16 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
         metavar="RULE",
         action="append",
         default=[],
-        help="NAME=KIND[:REGISTER,…]: another allocator function, by name or address, as in my_alloc=malloc:rdi",
+        help="[PROGRAM:]NAME=KIND[:REGISTER,…]: another allocator function, by name or address, as in "
+        "my_alloc=malloc:rdi; with PROGRAM, of a program that execve starts",
     )
-    add("--alloc-file", metavar="FILE", action="append", default=[], help="such rules, kept in a TOML file")
+    add(
+        "--alloc-file",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="such rules, and libraries as after --alloc-from, kept in a TOML file",
+    )
     add(
         "--alloc-from",
         metavar="FILE",
@@ -94,15 +101,13 @@ def options_of(options: argparse.Namespace) -> HeapOptions | None:
         return None
     from emu.analysis.suppressions import parse
     from emu.calls import HeapOptions, RuleError
-    from emu.trace.alloc_rules import parse_rule, parse_toml
+    from emu.trace.alloc_rules import told
 
     try:
-        rules = [parse_rule(text) for text in options.alloc]
-        for path in options.alloc_file:
-            rules += parse_toml(_read("--alloc-file", path), path)
+        rules, libraries = told(options.alloc, options.alloc_file, options.alloc_from)
         suppressions = [rule for path in options.suppressions for rule in parse(_read("--suppressions", path), path)]
         return HeapOptions(
-            tuple(rules),
+            rules,
             options.stack or 0,
             record=options.record or "",
             suppressions=tuple(suppressions),
@@ -110,7 +115,7 @@ def options_of(options: argparse.Namespace) -> HeapOptions | None:
             default_suppressions=not options.no_default_suppressions,
             memcheck=options.memcheck,
             uninitialised=options.uninitialised,
-            libraries=tuple(options.alloc_from),
+            libraries=libraries,
         )
     except RuleError as wrong:
         raise Refusal(str(wrong)) from None

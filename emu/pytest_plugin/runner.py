@@ -22,7 +22,7 @@ from emu.pytest_plugin.build import SOURCES, Builder, BuildError
 from emu.report import death
 from emu.report import heap as heap_report
 from emu.report.stats import kib
-from emu.trace.alloc_rules import parse_rule
+from emu.trace.alloc_rules import Paths, paths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,15 +116,18 @@ class GuestRunner:
         heap: HeapOptions | bool = True,
         stack: int = 8,
         alloc: str | Iterable[str] = (),
+        alloc_file: Paths = (),
+        alloc_from: Paths = (),
         suppressions: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> GuestRun:
         """Run C or C++ source files (see `build`), or a static ELF, relative to the test's folder.
 
         The heap is traced with `stack` frames a call unless `heap` is False; `alloc` are rules as after --alloc, for
-        functions that no name tells, `suppressions` is a file of findings to let pass. `options` are those of emu.run:
-        memory, rlimits, env, stdin, mounts, max_instructions, seed, … A guest that does not end by itself fails the
-        test, unless the test set the limit."""
+        functions that no name tells, `alloc_file` TOML files of such, `alloc_from` static libraries by whose code they
+        are found in a program without symbols: one or several. `suppressions` is a file of findings to let pass. Files
+        are relative to the test's folder. `options` are those of emu.run: memory, rlimits, env, stdin, mounts,
+        max_instructions, seed, … A guest that does not end by itself fails the test, unless the test set the limit."""
         source = source_or_program
         arguments = list(argv)
         if isinstance(source, str | os.PathLike) and Path(source).suffix not in SOURCES:
@@ -137,10 +140,10 @@ class GuestRunner:
             given["max_instructions"] = MAX_INSTRUCTIONS
         try:
             if heap is True:
-                rules = [alloc] if isinstance(alloc, str) else alloc
                 known = parse((self._folder / suppressions).read_text(), str(suppressions)) if suppressions else ()
-                heap = HeapOptions(tuple(parse_rule(rule) for rule in rules), stack, suppressions=known)
-            done = emu.run(program, arguments, heap=heap, **given)
+                heap = HeapOptions(stack=stack, suppressions=known)
+            files, libraries = (paths(each, str(self._folder)) for each in (alloc_file, alloc_from))
+            done = emu.run(program, arguments, heap=heap, alloc=alloc, alloc_file=files, alloc_from=libraries, **given)
         except (ProgramError, ConfigError, RuleError, OSError) as refused:
             pytest.fail(f"guest {program.name}: {refused}", pytrace=False)
         return self._kept(done, " ".join([program.name, *map(_word, arguments)]), limited)
@@ -151,6 +154,9 @@ class GuestRunner:
         self.runs.append(run)
         if run.stopped is Stopped.HARD:
             raise KeyboardInterrupt
+        for failure in run.failures:
+            why = f"{failure.error.filename or 'a sink'}: {failure.error.strerror or failure.error}"
+            pytest.fail(f"guest {label}: the trace is incomplete: {why}", pytrace=False)
         if not limited and run.stopped is Stopped.INSTRUCTIONS:
             pytest.fail(f"guest {label} did not end within {MAX_INSTRUCTIONS:,} instructions (max_instructions=…)")
         self._hold_marks(run)

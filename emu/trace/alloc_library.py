@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -73,7 +74,17 @@ def read_library(path: str) -> list[Code]:
     except RuleError:
         raise
     except (OSError, ValueError) as error:  # no such file, a directory, a NUL byte in the name
-        raise RuleError(f"--alloc-from {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise RuleError(f"--alloc-from {path}: {getattr(error, 'strerror', None) or error}{_near(path)}") from None
+
+
+def _near(path: str) -> str:
+    """Which libraries of that folder may be meant."""
+    try:
+        there = [name for name in os.listdir(os.path.dirname(path) or ".") if name.endswith((".a", ".o"))]
+    except (OSError, ValueError):
+        return ""
+    near = difflib.get_close_matches(os.path.basename(path), sorted(there), 5, 0.5)
+    return f"; is it {', '.join(near)}?" if near else ""
 
 
 @lru_cache(maxsize=2)  # 0.2 s for a libc.a; many runs of one process ask for the same

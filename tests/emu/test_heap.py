@@ -373,3 +373,39 @@ def test_after_execve_another_file_is_traced_by_its_own_names(tmp_path: Path, na
     assert "misuses.cc:" in run.misuse[0].at.calls[0]
     recorded = read(str(tmp_path / "record"))
     assert (render(recorded.heap), recorded.cut) == (render(run.heap), "")
+
+
+def test_a_rule_may_be_of_a_program_that_execve_starts(tmp_path: Path) -> None:
+    """misuses has a make(), and replaced has none; each has what its rules say, and no more."""
+    shutil.copy(elf("heap/misuses"), tmp_path / "second")
+    rules = ("/mnt/second:_ZL4makem=malloc", "replaced.elf:take=malloc", "third:take=free")
+    first, mounts = elf("heap/replaced"), [mount(tmp_path, "/mnt")]
+    run = emu.run(first, ("/mnt/second", "leak"), heap=True, alloc=rules, mounts=mounts, **LIMITS)
+    assert run.heap is not None
+    before, heap = run.heap.all
+    assert ("take" in before.functions, "take" in heap.functions) == (True, False)
+    assert ("_ZL4makem" in before.functions, "_ZL4makem" in heap.functions) == (False, True)
+    assert run.failures == ()
+    assert run.notes == [
+        "the rules for 'third' were not used: no such program was started, but /replaced.elf, /mnt/second"
+    ]
+    with pytest.raises(emu.ConfigError, match=r"'_ZL4makem': the program has no such function; .*PROGRAM:NAME"):
+        emu.run(first, ("/mnt/second",), heap=True, alloc="_ZL4makem=malloc", mounts=mounts, **LIMITS)
+
+
+def test_what_a_program_of_execve_has_not_is_told_of_it_and_the_rest_is_traced(tmp_path: Path) -> None:
+    shutil.copy(elf("heap/misuses"), tmp_path / "second")
+    rules, record = ("second:_ZL4mak=malloc", "second:0x10=free", "second:_ZL4makem=malloc"), tmp_path / "record"
+    options = HeapOptions(record=str(record))
+    mounts = [mount(tmp_path, "/mnt")]
+    run = emu.run(elf("heap/replaced"), ("/mnt/second", "leak"), heap=options, alloc=rules, mounts=mounts, **LIMITS)
+    assert run.heap is not None
+    assert "_ZL4makem" in run.heap.functions
+    whys = [(failure.error.filename, failure.error.strerror) for failure in run.failures]
+    assert [filename for filename, _ in whys] == ["/mnt/second"] * 2
+    assert "'_ZL4mak': the program has no such function; is it _ZL4makem" in str(whys[0][1])
+    assert "PROGRAM:NAME" not in str(whys[0][1])
+    assert "0x10: no code is there" in str(whys[1][1])
+    recorded = read(str(record))
+    assert (render(recorded.heap), recorded.cut) == (render(run.heap), "")
+    assert str(whys[0][1]) in render(recorded.heap)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 import tomllib
 
 import pytest
 import toolchain
-from runs import unavailable
+from runs import program, unavailable
 
 from emu.pytest_plugin import baseline
 
@@ -25,6 +26,23 @@ int main(int argc, char **argv) {
     }
     return argc - 1;
 }
+"""
+
+POOL = """
+static char arena[1 << 16];
+static unsigned long used, given;
+void *malloc(unsigned long size) {
+    char *block = arena + used;
+    used += (size + 31) / 16 * 16;
+    for (unsigned long i = 0; i < size; i++) block[i] = (i * 0x12345 ^ given) >> 3;
+    return given += size, block;
+}
+void free(void *block) { for (char *at = block; at && *at; at++) given ^= *at * 0x54321 + 0x1234567; }
+"""
+USER = """
+void *malloc(unsigned long); void free(void *);
+char *volatile kept;
+int main(void) { free(malloc(20)); kept = malloc(30); return 0; }
 """
 
 
@@ -67,6 +85,31 @@ def test_a_run_answers_the_questions_of_an_allocator_test(suite: pytest.Pytester
                 run.heap
     """)
     suite.runpytest_subprocess().assert_outcomes(passed=2)
+
+
+def test_the_allocator_of_a_stripped_program_is_told_by_files_beside_the_test(suite: pytest.Pytester) -> None:
+    suite.makefile(".toml", rules='alloc-from = ["pool.o"]\n')
+    suite.makefile(".c", pool=POOL)
+    suite.makefile(".c", user=USER)
+    for command in (["-c", "pool.c", "-o", "pool.o"], ["-static", "-s", "user.c", "pool.o", "-o", "user"]):
+        subprocess.run([program("musl-gcc"), "-O2", *command], cwd=suite.path, check=True)
+    suite.makepyfile("""
+        import pytest
+
+        @pytest.mark.parametrize("how", [{"alloc_from": "pool.o"}, {"alloc_file": "rules.toml"}])
+        def test_traced(guest, how):
+            (leak,) = guest("user", **how).heap.leaks
+            assert (leak.blocks, leak.bytes) == (1, 30)
+
+        def test_near(guest): guest("user", alloc_from="poll.o")
+        def test_untraced(guest): guest("user", alloc_from="pool.o", heap=False)
+    """)
+    done = suite.runpytest_subprocess()
+    done.assert_outcomes(passed=2, failed=2)
+    done.stdout.fnmatch_lines([
+        "guest user: *user: --alloc-from */poll.o: No such file or directory; is it pool.o?",
+        "guest user: alloc_from needs heap=True",
+    ])  # fmt: skip
 
 
 def test_what_leaked_and_from_where_is_in_the_failure(suite: pytest.Pytester) -> None:

@@ -31,7 +31,7 @@ class Flags:
 
 
 def rules() -> tuple[AllocRule, ...]:
-    return tuple(parse_toml(RULES.read_text(), RULES.name))
+    return parse_toml(RULES.read_text(), RULES.name).rules
 
 
 def strict(path: Path, argv: tuple[str, ...] = (), known: tuple[AllocRule, ...] = (), **knobs: Any) -> Strictness:

@@ -107,6 +107,25 @@ def test_new_and_delete_are_traced_as_the_malloc_and_free_that_they_call(tmp_pat
         assert heap.functions[:2] == ("malloc", "free")
 
 
+def test_the_library_may_stand_in_the_file_of_rules(tmp_path: Path) -> None:
+    path, (jemalloc, libc) = stripped(elf("heap/logged", "jemalloc"), tmp_path), BESIDE["jemalloc"]
+    (tmp_path / "libjemalloc.a").symlink_to(jemalloc)
+    (tmp_path / "rules.toml").write_text(f'alloc-from = ["libjemalloc.a", "{libc}"]\n')
+    found = [
+        emu.run(path, heap=True, **LIMITS, **knobs).heap
+        for knobs in ({"alloc_file": tmp_path / "rules.toml"}, {"alloc_from": (tmp_path / "libjemalloc.a", libc)})
+    ]
+    for heap in found:
+        assert heap is not None
+        assert heap.learned.endswith(f": by the code of {tmp_path}/libjemalloc.a and {libc}")
+        assert {"malloc", "mallocx"} <= set(heap.functions)
+        assert heap.allocations > 100
+    with pytest.raises(emu.ConfigError, match=rf"^--alloc-file {tmp_path}/none.toml: No such file"):
+        emu.run(path, heap=True, alloc_file=tmp_path / "none.toml")
+    with pytest.raises(emu.ConfigError, match=r"^alloc_from needs heap=True$"):
+        emu.run(path, alloc_from=libc)
+
+
 # what a user sees
 
 
@@ -135,6 +154,10 @@ def test_a_library_that_tells_nothing_is_refused_before_the_run(tmp_path: Path) 
     done = heapscope("run", "-q", "--heap", "--alloc-from", path, path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "an ELF file that is linked already; it takes a static library (.a)" in done.stderr
+    (tmp_path / "libpool.a").touch()
+    done = heapscope("run", "-q", "--heap", "--alloc-from", f"{tmp_path}/libpoll.a", path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"--alloc-from {tmp_path}/libpoll.a: No such file or directory; is it libpool.a?\n")
     assert heapscope("run", "--alloc-from", LIBC, path).stderr.startswith("heapscope: --alloc-from needs --heap")
 
 

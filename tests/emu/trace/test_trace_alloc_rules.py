@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from runs import elf
 
@@ -19,7 +21,7 @@ from emu.calls import (
     RuleError,
 )
 from emu.elf import Elf, read_elf
-from emu.trace.alloc_rules import parse_rule, parse_toml, probes_of
+from emu.trace.alloc_rules import concerning, parse_rule, parse_toml, probes_of, told
 
 
 @pytest.fixture
@@ -62,7 +64,9 @@ def test_a_rule_names_kind_and_registers() -> None:
     ("text", "why"),
     [
         ("malloc", "not NAME=KIND"),
-        ("=malloc", "not NAME=KIND"),
+        ("=malloc", "NAME=KIND"),
+        ("worker:=malloc", "NAME=KIND"),
+        (":f=malloc", "NAME=KIND"),
         ("f=gobble", "no kind 'gobble'"),
         ("f=malloc:rax", "'rax' passes no argument"),
         ("f=malloc:rdi,rsi", "1 registers"),
@@ -75,15 +79,46 @@ def test_a_bad_rule_is_refused(text: str, why: str) -> None:
 
 
 def test_a_toml_file_holds_the_same_rules() -> None:
-    (rule,) = parse_toml('[[alloc]]\nfunction = "get"\nkind = "malloc"\nsize = "rsi"\n', "rules.toml")
-    assert rule == parse_rule("get=malloc:rsi")
+    (rule,), libraries = parse_toml('[[alloc]]\nfunction = "get"\nkind = "malloc"\nsize = "rsi"\n', "rules.toml")
+    assert (rule, libraries) == (parse_rule("get=malloc:rsi"), ())
+
+
+def test_a_rule_may_be_of_one_program() -> None:
+    (rule,), _ = parse_toml('[[alloc]]\nfunction = "get"\nkind = "free"\nprogram = "/bin/worker"\n', "rules.toml")
+    assert rule == parse_rule("/bin/worker:get=free")
+    rules = [parse_rule(text) for text in ("worker:a=free", "b=free", "0x10=free", "/bin/worker:c=free", "bin:d=free")]
+    assert [rule.where for rule in concerning(rules, ["/bin/worker"])] == ["b", "0x10", "a", "c"]
+    assert [rule.where for rule in concerning(rules, ["/other/worker"], by_address=False)] == ["b", "a"]
+
+
+def test_a_toml_file_names_libraries_from_where_it_is() -> None:
+    told_ = parse_toml('alloc-from = ["libpool.a", "/usr/lib/libc.a"]\n', "rules/pool.toml")
+    assert told_ == ((), ("rules/libpool.a", "/usr/lib/libc.a"))
+
+
+def test_rules_and_libraries_come_from_files_and_words_together(tmp_path: Path) -> None:
+    file = tmp_path / "rules.toml"
+    file.write_text('alloc-from = ["b.a"]\n[[alloc]]\nfunction = "get"\nkind = "malloc"\n')
+    both = (parse_rule("put=free"), parse_rule("get=malloc")), ("a.a", f"{tmp_path}/b.a")
+    assert told("put=free", file, "a.a") == told(["put=free"], [str(file)], [Path("a.a")]) == both
+    assert told((), (), ()) == ((), ())
+    for absent, why in ((tmp_path / "none.toml", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(RuleError, match=f"^--alloc-file {absent}: {why}"):
+            told((), absent, ())
+    file.write_bytes(b"\xff")
+    with pytest.raises(RuleError, match="not UTF-8 text"):
+        told((), file, ())
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
         ("[[alloc", "rules.toml: "),
-        ("x = 1", "nothing else"),
+        ("x = 1", r"no key 'x'; it may hold alloc-from, \[\[alloc\]\] tables and nothing else"),
+        ("alloc_from = []", "no key 'alloc_from'; it may hold alloc-from,"),
+        ("alloc-from = 'libpool.a'", 'alloc-from is a list of static libraries, as in \\["libpool.a"\\]'),
+        ("alloc-from = [1]", "alloc-from is a list"),
+        ("[[alloc]]\nfunction = 'f'\nkind = 'malloc'\nprogram = 1", "program = 1: it is a path in the guest"),
         ("alloc = 1", "nothing else"),
         ("[[alloc]]\nkind = 'malloc'", "needs function and kind"),
         ("[[alloc]]\nfunction = 'f'\nkind = 'malloc'\nsiez = 'rdi'", "no key 'siez'"),
@@ -105,6 +140,8 @@ def test_a_bad_toml_file_is_refused(text: str, why: str) -> None:
 def test_a_function_that_is_not_there_is_refused_naming_candidates(program: Elf) -> None:
     with pytest.raises(RuleError, match=r"no such function; is it .*malloc"):
         probes_of(program, 0, [parse_rule("mallok=malloc")])
+    with pytest.raises(RuleError, match=r"PROGRAM:NAME$"):
+        probes_of(program, 0, [parse_rule("mallok=malloc")])
     with pytest.raises(RuleError, match="no code is there"):
         probes_of(program, 0, [parse_rule("0x10=malloc")])
     with pytest.raises(RuleError, match="not an address"):
@@ -113,7 +150,7 @@ def test_a_function_that_is_not_there_is_refused_naming_candidates(program: Elf)
 
 def test_promises_are_those_of_the_rule_or_of_the_name() -> None:
     text = "[[alloc]]\nfunction = 'get'\nkind = 'calloc'\naligned = 8\nerrno = true\n"
-    (rule,) = parse_toml(text, "rules.toml")
+    (rule,), _ = parse_toml(text, "rules.toml")
     assert rule.does.aligned == 3
     assert rule.does.options == ZEROES | SETS_ERRNO
     assert parse_rule("get=malloc").does.options == 0
