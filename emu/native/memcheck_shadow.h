@@ -195,7 +195,7 @@ static uint64_t end_of(uint64_t pointer, uint64_t size)
 }
 
 /* The block is about to be another one, made next, which has its bytes. Of a very large one all count as written. */
-void mc_keep(uint64_t pointer, uint64_t size)
+EXPORT void mc_keep(uint64_t pointer, uint64_t size)
 {
     if (pointer >= USER || size > USER - pointer)
         return;
@@ -286,7 +286,7 @@ static void paint_beside(uint64_t pointer, uint64_t end, uint32_t function)
     paint_slack(pointer - first < before ? first : pointer - before, pointer, 0);
 }
 
-void mc_made(uint64_t pointer, uint64_t size, uint32_t function, int inner)
+EXPORT void mc_made(uint64_t pointer, uint64_t size, uint32_t function, int inner)
 {
     uint64_t end = pointer + (size < HUGE ? size : HUGE);
     if (pointer >= USER || end > USER)
@@ -302,7 +302,7 @@ void mc_made(uint64_t pointer, uint64_t size, uint32_t function, int inner)
         paint_beside(pointer, end, function);
 }
 
-void mc_asked(uint64_t pointer, uint64_t size, uint64_t usable, uint32_t function)
+EXPORT void mc_asked(uint64_t pointer, uint64_t size, uint64_t usable, uint32_t function)
 {
     uint64_t end = pointer + usable;
     if (pointer >= USER || usable >= HUGE || end > USER)
@@ -312,7 +312,7 @@ void mc_asked(uint64_t pointer, uint64_t size, uint64_t usable, uint32_t functio
         paint_beside(pointer, end, function);
 }
 
-void mc_gone(uint64_t pointer, uint64_t size)
+EXPORT void mc_gone(uint64_t pointer, uint64_t size)
 {
     if (pointer < USER && size <= USER - pointer)
         paint(pointer, end_of(pointer, size), DEAD);
