@@ -103,7 +103,7 @@ class GuestRunner:
         try:
             return self._builder.build(paths, tuple(cflags), tuple(ldflags), toolchain)
         except BuildError as error:
-            pytest.fail(str(error), pytrace=False)
+            raise pytest.fail.Exception(str(error), pytrace=False) from None
 
     def __call__(
         self,
@@ -145,7 +145,7 @@ class GuestRunner:
             files, libraries = (paths(each, str(self._folder)) for each in (alloc_file, alloc_from))
             done = emu.run(program, arguments, heap=heap, alloc=alloc, alloc_file=files, alloc_from=libraries, **given)
         except (ProgramError, ConfigError, RuleError, OSError) as refused:
-            pytest.fail(f"guest {program.name}: {refused}", pytrace=False)
+            raise pytest.fail.Exception(f"guest {program.name}: {refused}", pytrace=False) from None
         return self._kept(done, " ".join([program.name, *map(_word, arguments)]), limited)
 
     def _kept(self, done: Run, label: str, limited: bool) -> GuestRun:

@@ -192,6 +192,7 @@ def test_what_cannot_be_built_or_run_fails_with_the_reason(suite: pytest.Pyteste
         "guest leaky: alloc rule 'make' is not NAME=KIND*",
     ])  # fmt: skip
     assert "Traceback" not in done.stdout.str()
+    assert "During handling" not in done.stdout.str()
 
 
 def test_a_cpp_program_of_glibc_leaks_nothing_but_what_it_forgets_and_nobody_lets_pass(suite: pytest.Pytester) -> None:
