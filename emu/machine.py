@@ -16,7 +16,7 @@ from kernel.cpu import TrapKind
 from kernel.fs.dentry import full_name
 from kernel.kernel import Kernel
 from kernel.kernel import Outcome as KernelOutcome
-from kernel.mm.describe import describe
+from kernel.mm.describe import whereabouts
 from kernel.mm.mm import COW, MAJ_FLT, MIN_FLT
 from kernel.mm.ram import LOW, Ram
 from kernel.mm.stats import resident
@@ -114,7 +114,7 @@ class Machine:
         mm, (elf, bias) = task.mm, image[:2]
         guest = Guest(
             elf, bias, task.tid, mm.cr3, mm.counters, _peek(mm), self.cpu.read_regs,
-            lambda va: describe(mm, va), self.cpu.trace_calls, self.kernel.system.probes, lambda: self.cpu.insns,
+            lambda va: whereabouts(mm, va), self.cpu.trace_calls, self.kernel.system.probes, lambda: self.cpu.insns,
             lambda: _ranges(mm), lambda: task.mm is not mm, lambda start, end: resident(mm, start, end),
             self._access(mm, options.uninitialised) if options.memcheck else None,
         )  # fmt: skip

@@ -29,7 +29,7 @@ from emu.elf import STT_FUNC, Elf
 REGISTERS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 # The number of a kind in an event is its index here; emu/report says them as they stand.
 KINDS = ("", "malloc", "calloc", "realloc", "free", "memalign", "new", "new[]", "delete", "delete[]", "usable")
-C, NEW, ARRAY = 1, 2, 4  # families: who may release what
+C, NEW, ARRAY, ALIGNED_NEW, ALIGNED_ARRAY = 1, 2, 4, 8, 16  # families: who may release what
 _FAMILY = {"new": NEW, "delete": NEW, "new[]": ARRAY, "delete[]": ARRAY}
 _VERB = {"realloc": RESIZE, "free": RELEASE, "delete": RELEASE, "delete[]": RELEASE, "usable": ASK}
 
@@ -180,15 +180,21 @@ _MIMALLOC |= {
 }
 
 
+def _of_aligned(does: Function) -> Function:
+    """The same of aligned blocks: C++ has other operators for them, and each kind is released by its own."""
+    return does._replace(family={NEW: ALIGNED_NEW, ARRAY: ALIGNED_ARRAY}[does.family])
+
+
 def _tcmalloc() -> Iterator[tuple[str, Function]]:
     for array in ("", "array"):
         kind = "[]" if array else ""
         for aligned, alignment in (("", -1), ("_aligned", 1)):
             for nothrow in ("", "_nothrow"):
-                options = 0 if nothrow else NEVER_NULL
-                yield f"new{array}{aligned}{nothrow}", function(f"new{kind}", options, size=0, alignment=alignment)
-                yield f"delete{array}{aligned}{nothrow}", of_form(f"delete{kind}")
-            yield f"delete{array}_sized{aligned}", of_form(f"delete{kind}")
+                does = function(f"new{kind}", 0 if nothrow else NEVER_NULL, size=0, alignment=alignment)
+                yield f"new{array}{aligned}{nothrow}", _of_aligned(does) if aligned else does
+            does = of_form(f"delete{kind}")
+            for suffix in (aligned, f"{aligned}_nothrow", f"_sized{aligned}"):
+                yield f"delete{array}{suffix}", _of_aligned(does) if aligned else does
     yield "malloc_size", of_form("malloc_usable_size")
     yield "malloc_skip_new_handler", _C["malloc"]
 
@@ -204,6 +210,16 @@ _OPERATOR = re.compile(r"_Z(nw|na|dl|da)(Pv)?(m)?(St11align_val_t)?(RKSt9nothrow
 _OPERATORS = {"nw": "new", "na": "new[]", "dl": "delete", "da": "delete[]"}
 
 
+def in_words(name: str) -> str:
+    """A C++ operator as people say it, `sized operator delete[]`; every other name as it is."""
+    match = _OPERATOR.fullmatch(name)
+    if match is None:
+        return name
+    which, pointer, sized, aligned, nothrow = match.groups()
+    said = {"aligned": aligned, "sized": pointer and sized, "nothrow": nothrow}
+    return " ".join([*(word for word, is_so in said.items() if is_so), f"operator {_OPERATORS[which]}"])
+
+
 def known(name: str) -> Function | None:
     """What the function called `name` does, if names tell."""
     found = _NAMES.get(name)
@@ -216,11 +232,13 @@ def known(name: str) -> Function | None:
     kind = _OPERATORS[which]
     if kind.startswith("new"):
         options = 0 if nothrow else NEVER_NULL
-        return function(kind, options, size=0, alignment=1 if aligned else -1) if sized and not pointer else None
-    if not pointer:
+        does = function(kind, options, size=0, alignment=1 if aligned else -1) if sized and not pointer else None
+    elif not pointer:
         return None
-    size, alignment = (1 if sized else -1), (1 + bool(sized) if aligned else -1)
-    return function(kind, EXACT_SIZE if sized else 0, pointer=0, size=size, alignment=alignment)
+    else:
+        size, alignment = (1 if sized else -1), (1 + bool(sized) if aligned else -1)
+        does = function(kind, EXACT_SIZE if sized else 0, pointer=0, size=size, alignment=alignment)
+    return _of_aligned(does) if does and aligned else does
 
 
 def by_name(elf: Elf, bias: int) -> Iterator[tuple[int, str, Function]]:

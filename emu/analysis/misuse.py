@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from emu.calls import FREED_TWICE, MISMATCHED, NO_BLOCK, WRONG_SIZE
 from emu.uprobes import KINDS as CALLS
+from emu.uprobes import in_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,7 +114,7 @@ def _words(caught: Caught, name: str, functions: Sequence[str]) -> tuple[str, st
     """(kind, one line)."""
     event, block = caught.event, caught.block
     pointer, flags = int(event["pointer"]), int(event["flags"])
-    call, resizes = f"{name}({pointer:#x})", CALLS[int(event["kind"])] == "realloc"
+    call, resizes = f"{in_words(name)}({pointer:#x})", CALLS[int(event["kind"])] == "realloc"
     if flags & NO_BLOCK:
         return "invalid-free", f"{call}: {_lies(pointer, caught)}"
     assert block is not None
@@ -124,7 +125,7 @@ def _words(caught: Caught, name: str, functions: Sequence[str]) -> tuple[str, st
         return "double-free", f"{call}: the block of {size} bytes was freed before"
     made = functions[int(block["function"])]
     if flags & MISMATCHED:
-        return "mismatched-free", f"{call}: the block of {size} bytes was made by {made}"
+        return "mismatched-free", f"{call}: the block of {size} bytes was made by {in_words(made)}"
     assert flags & WRONG_SIZE
     return "wrong-size", f"{call}: told {int(event['size'])} bytes, the block has {size}"
 
@@ -149,5 +150,5 @@ def lines(misuse: Misuse) -> Iterator[str]:
 
 def told(word: str, happening: Happening) -> Iterator[str]:
     when = "" if happening.instructions is None else f", instruction {happening.instructions:,}"
-    yield f"  {word} {happening.function}{when}"
+    yield f"  {word} {in_words(happening.function)}{when}"
     yield from (f"    {place}" for place in happening.calls)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from emu.analysis.misuse import Happening, told
 from emu.calls import VIOLATIONS
-from emu.uprobes import KINDS
+from emu.uprobes import KINDS, in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,8 @@ def violation_of(broken: Broken, functions: Sequence[str], places: Places) -> Vi
     pointer = int(event["pointer"] if asks or not event["result"] else event["result"])
     result = int(event["result"])
     asked = "2^64-1 bytes or more" if size == (1 << 64) - 1 else f"{size:,} bytes"
-    call = f"{name}({pointer:#x}) = {result:,}" if asks else f"{name} of {asked} = {hex(result) if result else 'NULL'}"
+    said = in_words(name)
+    call = f"{said}({pointer:#x}) = {result:,}" if asks else f"{said} of {asked} = {hex(result) if result else 'NULL'}"
     return Violation(kind, f"{call}: {_words(kind, broken.detail)}", pointer, size, at)
 
 

@@ -37,6 +37,8 @@ int main(int, char **argv) {
     if (!strcmp(what, "delete-of-malloc")) ::operator delete(p);
     if (!strcmp(what, "delete-of-array")) ::operator delete(::operator new[](40));
     if (!strcmp(what, "array-delete-of-new")) ::operator delete[](::operator new(40));
+    if (!strcmp(what, "delete-of-aligned")) ::operator delete(::operator new(40, std::align_val_t{64}));
+    if (!strcmp(what, "aligned-delete-of-new")) ::operator delete[](::operator new[](40), std::align_val_t{64});
     if (!strcmp(what, "wrong-size")) ::operator delete(::operator new(40), 48);
     if (!strcmp(what, "leak")) p = make(1000), keep[0] = p[0];
     if (!strcmp(what, "none")) drop(p), drop(keep), drop(after);

@@ -1,4 +1,5 @@
-"""What lies at an address, in words for a human: the death report says it of the address that killed the guest."""
+"""What lies at an address, in words for a human: the death report says it of the address that killed the guest, the
+heap report of a pointer that is no block's."""
 
 from __future__ import annotations
 
@@ -29,6 +30,15 @@ def describe(mm: Mm, va: int) -> str:
     if va < mm.mmap_min_addr:
         return f"below vm.mmap_min_addr (0x{mm.mmap_min_addr:x}): {_size(va)} past NULL"
     return _outside(mm, va)
+
+
+def whereabouts(mm: Mm, va: int) -> str:
+    """So of an address that nobody was refused: the memory that it points to may well be used."""
+    vma = mm.find(va & (1 << 64) - 1)
+    if vma is None or not vma.prot:
+        return describe(mm, va)
+    at = f" at offset 0x{(vma.page_index(va) << 12) + (va & 4095):x}" if vma.mappable is not None else ""
+    return f"it lies in {_what(mm, vma)}{at} ({vma.start:x}-{vma.end:x} {perms(vma)})"
 
 
 def name(mm: Mm, vma: Vma) -> str:

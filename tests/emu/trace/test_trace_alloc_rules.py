@@ -34,12 +34,26 @@ def test_names_tell_what_a_function_does() -> None:
     assert malloc is not None
     assert (malloc.verb, malloc.family, malloc.size, malloc.pointer) == (ALLOCATE, uprobes.C, 0, -1)
     assert sized is not None
-    assert (sized.verb, sized.family, sized.options) == (RELEASE, uprobes.NEW, EXACT_SIZE)
+    assert (sized.verb, sized.family, sized.options) == (RELEASE, uprobes.ALIGNED_NEW, EXACT_SIZE)
     assert (sized.pointer, sized.size, sized.alignment) == (0, 1, 2)
     assert uprobes.known("je_rallocx") is not None
     assert uprobes.known("mi_malloc_aligned") is not None
     for other in ("main", "mallocs", "_Znw", "_ZdlPv1", "_Znwmm", "free_all"):
         assert uprobes.known(other) is None, other
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("_Znwm", "operator new"),
+        ("_ZdaPvmSt11align_val_t", "aligned sized operator delete[]"),
+        ("_ZnamRKSt9nothrow_t", "nothrow operator new[]"),
+        ("_ZN4PoolnwEm", "_ZN4PoolnwEm"),
+        ("malloc", "malloc"),
+    ],
+)
+def test_an_operator_is_called_in_words_what_cpp_calls_it(name: str, words: str) -> None:
+    assert uprobes.in_words(name) == words
 
 
 def test_aliases_at_one_address_are_one_function_of_both_families() -> None:
