@@ -7,7 +7,6 @@ Each path is followed once, rsp's distance from the CFA along with it; compilers
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from emu.dwarf.frames import REGISTERS
@@ -19,14 +18,14 @@ CALLEE_SAVED = {"rbx", "rbp", "r12", "r13", "r14", "r15"}
 LIMIT = 20_000  # instructions of one function that are looked at
 
 
-@dataclass(slots=True)
 class FrameState:
     """Before one instruction: `depth` is CFA - rsp (None: unknown), `rbp_depth` CFA - rbp where rbp is the frame
     pointer, `saved` the callee-saved registers that were pushed, by name, as distances below the CFA."""
 
-    depth: int | None = 8
-    rbp_depth: int | None = None
-    saved: dict[str, int] = field(default_factory=dict)
+    __slots__ = ("depth", "rbp_depth", "saved")
+
+    def __init__(self, depth: int | None = 8, rbp_depth: int | None = None, saved: dict[str, int] | None = None):
+        self.depth, self.rbp_depth, self.saved = depth, rbp_depth, saved or {}
 
     def copy(self) -> FrameState:
         return FrameState(self.depth, self.rbp_depth, dict(self.saved))

@@ -15,13 +15,14 @@ from emu.analysis.timeline import Sample, Timeline
 from emu.calls import AllocRule, HeapOptions, RuleError
 from emu.config import ConfigError, RunConfig
 from emu.outcome import Counters
-from emu.sinks.arrow import FolderError, HeapRecord, check
-from emu.trace.alloc_library import learn, learn_anew
+from emu.sinks.base import FolderError
 from emu.trace.alloc_rules import concerning, is_of, why_not
 from emu.trace.recorder import Failure
 
 if TYPE_CHECKING:
+    from emu.elf import Elf
     from emu.machine import Image, Machine, Stopped
+    from emu.sinks.arrow import HeapRecord
 
 # Where the hooks run, in C or in Python, changes nothing; the rest of RunConfig decides what is in a trace.
 UNTOLD = {"native"}
@@ -41,7 +42,7 @@ class HeapTrace:
         self._first, self._paths = image.inode, [path, image.path]  # of the programs up to now
         rules = concerning(options.rules, self._paths)
         try:
-            learned = learn(image.elf, options.libraries, ruled=bool(rules))
+            learned = _learn(image.elf, options.libraries, ruled=bool(rules))
             self._now = _Traced(machine, image, path, argv, options._replace(rules=tuple(rules)), learned)
             self._now.begin()
         except RuleError as wrong:
@@ -69,7 +70,7 @@ class HeapTrace:
         self._paths.append(image.path)
         rules = concerning(self._options.rules, [image.path], by_address=image.inode is self._first)
         ruled = any(rule.program or not why_not(image.elf, rule) for rule in rules)
-        learned = learn_anew(image.elf, self._options.libraries, ruled)
+        learned = _learn(image.elf, self._options.libraries, ruled, anew=True)
         amiss = {rule: why for rule in rules if (why := why_not(image.elf, rule))}
         missing = [why for rule, why in amiss.items() if rule.program]
         self._missing += (Failure(self, OSError(errno.ENOENT, why, image.path)) for why in missing)
@@ -80,6 +81,8 @@ class HeapTrace:
         if not self._options.record or self._failures:
             return ""
         folder = os.path.join(self._options.record, str(len(self._before) + 1))
+        from emu.sinks.arrow import check
+
         try:
             check(folder)
         except FolderError as wrong:
@@ -125,6 +128,8 @@ class _Traced:
     def begin(self) -> None:
         """Raises RuleError, FolderError, OSError; after the latter two the program is traced, but not recorded."""
         if self._options.record:
+            from emu.sinks.arrow import HeapRecord
+
             self.record = HeapRecord(self._options.record)
         spaces = (self._space,) if self.record is None else (self._space, self.record)
         machine = self._machine
@@ -186,6 +191,15 @@ class _Traced:
             }
             self.record.end(end, facts)
         return Heap(facts, self._fold, self._suppressions, before)
+
+
+def _learn(elf: Elf, libraries: Sequence[str], ruled: bool, anew: bool = False) -> str:
+    """emu/trace/alloc_library.py's learn, or `anew` its learn_anew, which most programs do without."""
+    if not libraries and any(elf.symbols()):
+        return ""
+    from emu.trace.alloc_library import learn, learn_anew
+
+    return (learn_anew if anew else learn)(elf, libraries, ruled)
 
 
 def _why(error: Exception) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from emu.calls import (
@@ -61,8 +60,7 @@ FORMS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Uprobe:
+class Uprobe(NamedTuple):
     """One traced function. `va` is where the guest has it; `names` are all that stand at that address."""
 
     va: int

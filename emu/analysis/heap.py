@@ -6,7 +6,6 @@ from __future__ import annotations
 import functools
 from array import array
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from emu.calls import ABANDONED, CLASSES, INNER, MISUSE, OVERLAPS, SMALL_COST, UNFINISHED, Totals
@@ -44,8 +43,7 @@ class Peak(NamedTuple):
     instructions: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SiteTotal:
+class SiteTotal(NamedTuple):
     """What was allocated by calls from one place; `key` is a call stack's number, or the call site's."""
 
     key: int
@@ -149,11 +147,13 @@ class HeapFold:
         self.faults, self.syscalls = head[14:16].tolist(), head[16:18].tolist()
         self.calls = head[18 : 18 + len(KINDS)].tolist()
         self.sizes = head[34 : 34 + CLASSES].tolist()
+        none = bytes(8 * SMALL_COST)
         for row in range(2 * CLASSES):
-            at = 34 + CLASSES + row * SMALL_COST
-            counts = head[at : at + SMALL_COST].tolist()
-            if any(counts):
-                self._costs[divmod(row, CLASSES)] = {cost: count for cost, count in enumerate(counts) if count}
+            at = 8 * (34 + CLASSES + row * SMALL_COST)
+            counts = totals.head[at : at + len(none)]
+            if counts != none:  # most are
+                told = enumerate(memoryview(counts).cast("q"))
+                self._costs[divmod(row, CLASSES)] = {cost: count for cost, count in told if count}
         dear = memoryview(totals.dear).cast("Q").tolist()
         for key, count in zip(dear[::2], dear[1::2], strict=True):
             if key:
@@ -181,9 +181,12 @@ class HeapFold:
     def cost(self, group: str, number: int | None = None) -> Cost | None:
         """Over all sizes, or of one class; None: no call."""
         index = GROUPS.index(group)
-        counts: Counter[int] = Counter()
-        for each in range(CLASSES) if number is None else (number,):
-            counts.update(self._costs.get((index, each), {}))
+        if number is not None:
+            counts = self._costs.get((index, number), {})
+        else:
+            counts = Counter()
+            for each in range(CLASSES):
+                counts.update(self._costs.get((index, each), {}))
         return _cost(counts) if counts else None
 
     @property

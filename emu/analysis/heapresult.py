@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from emu.analysis.ends import ends_of
 from emu.analysis.heap import Cost, HeapFold, Peak, class_name, size_class
-from emu.analysis.misuse import Misuse, Places, accesses, misuses
+from emu.analysis.places import Places
 from emu.analysis.rounding import Rounding, Roundings
 from emu.analysis.space import Map, Space, SpaceFold, held_by, space_of
-from emu.analysis.strict import Strictness, strictness
 from emu.analysis.suppressions import sift
 from emu.analysis.timeline import Timeline
 from emu.calls import CLASSES, Ends, Unfreed
@@ -19,12 +16,13 @@ from emu.calls import CLASSES, Ends, Unfreed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from emu.analysis.misuse import Misuse
+    from emu.analysis.strict import Strictness
     from emu.analysis.suppressions import Suppression
     from emu.trace.heap import Events, HeapTracer
 
 
-@dataclass(frozen=True, slots=True)
-class Leak:
+class Leak(NamedTuple):
     """Blocks that one place allocated and nobody freed. `calls` are places, the call site first."""
 
     calls: tuple[str, ...]
@@ -37,8 +35,7 @@ class Leak:
         return f"<Leak: {self.bytes:,} bytes in {blocks} from {', '.join(self.calls)}>"
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(NamedTuple):
     """What one place allocated in all."""
 
     calls: tuple[str, ...]
@@ -46,8 +43,7 @@ class Site:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class SizeClass:
+class SizeClass(NamedTuple):
     """Allocations of one range of sizes, and what they and the frees of such blocks cost."""
 
     name: str
@@ -84,19 +80,41 @@ def facts_of(
 ) -> HeapFacts:
     """Of a run that is over, or of a program that execve has just replaced."""
     calls, blocks, held = tracer.calls, tracer.blocks_at_end(), held_by(space.ranges)
-    ends = calls.sum_up(held) or ends_of(blocks(), held)
+    ends = calls.sum_up(held) or _ends_of(blocks(), held)
     places = Places(tracer.place, calls.sites(), calls.stacks())
-    found, count = misuses(tracer.caught, tracer.names, places), tracer.misuses
-    if tracer.memory is not None:
-        found += accesses(tracer.memory.caught, tracer.names, places)
-        found.sort(key=lambda misuse: misuse.at.instructions or 0)
-        count += tracer.memory.count
-    strict = strictness(tracer.promises, tracer.names, places) if tracer.promises else None
+    found, count = _misuses(tracer, places), tracer.misuses + (tracer.memory.count if tracer.memory else 0)
     return HeapFacts(
         tracer.names, tracer.symbols.bias, places, found, count, calls.lost, blocks,
         ends, space_of(space, ends, None if replaced else tracer.resident), Map(space.ranges, blocks), timeline,
-        tracer.ended_early, strict, program, replaced, learned,
+        tracer.ended_early, _strictness(tracer, places), program, replaced, learned,
     )  # fmt: skip
+
+
+def _ends_of(blocks: Events, held: list[tuple[int, int]]) -> Ends:
+    from emu.analysis.ends import ends_of
+
+    return ends_of(blocks, held)
+
+
+def _misuses(tracer: HeapTracer, places: Places) -> list[Misuse]:
+    """By time."""
+    if not tracer.misuses and (tracer.memory is None or not tracer.memory.count):
+        return []
+    from emu.analysis.misuse import accesses, misuses
+
+    found = misuses(tracer.caught, tracer.names, places)
+    if tracer.memory is not None:
+        found += accesses(tracer.memory.caught, tracer.names, places)
+        found.sort(key=lambda misuse: misuse.at.instructions or 0)
+    return found
+
+
+def _strictness(tracer: HeapTracer, places: Places) -> Strictness | None:
+    if tracer.promises is None:
+        return None
+    from emu.analysis.strict import strictness
+
+    return strictness(tracer.promises, tracer.names, places)
 
 
 class Heap:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from emu.calls import FREED_TWICE, MISMATCHED, NO_BLOCK, WRONG_SIZE
 from emu.uprobes import KINDS as CALLS
@@ -14,6 +12,7 @@ from emu.uprobes import in_words
 if TYPE_CHECKING:
     import numpy as np
 
+    from emu.analysis.places import Places
     from emu.trace.heap import Caught
     from emu.trace.memcheck import BadAccess
 
@@ -21,8 +20,7 @@ ACCESSES = ("use-after-free", "overflow", "underflow", "uninitialised")  # told 
 KINDS = ("double-free", "realloc-of-freed", "invalid-free", "mismatched-free", "wrong-size", *ACCESSES)
 
 
-@dataclass(frozen=True, slots=True)
-class Happening:
+class Happening(NamedTuple):
     """A call in the past of a block: which function, at which instruction (None: not known), from where."""
 
     function: str
@@ -30,8 +28,7 @@ class Happening:
     calls: tuple[str, ...]  # places, the call site first
 
 
-@dataclass(frozen=True, slots=True)
-class Misuse:
+class Misuse(NamedTuple):
     """One misuse. `kind` is one of KINDS."""
 
     kind: str
@@ -46,18 +43,6 @@ class Misuse:
     def __repr__(self) -> str:
         """`<Misuse: double-free: free(0x…): the block of 40 bytes was freed before, at main+0x1b (a.c:9)>`"""
         return f"<Misuse: {self.kind}: {self.text}, at {', '.join(self.at.calls)}>"
-
-
-class Places:
-    """Return addresses in words, and the call sites and stacks of a finished trace."""
-
-    def __init__(self, place: Callable[[int], str], sites: Sequence[int], stacks: Sequence[tuple[int, ...]]) -> None:
-        self.call = functools.cache(place)  # in words: the call that returns to an address
-        self.sites, self.stacks = sites, stacks
-
-    def stack(self, number: int, site: int) -> tuple[str, ...]:
-        """A call stack by number; without one, the call site."""
-        return tuple(self.call(pc) for pc in self.stacks[number] or (self.sites[site],))
 
 
 def misuses(caught: Iterable[Caught], functions: Sequence[str], places: Places) -> list[Misuse]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from emu.trace.space import HELD, KIND, NOTHING, Range
@@ -96,8 +95,7 @@ class SpaceFold:
             self._every *= 2
 
 
-@dataclass(frozen=True, slots=True)
-class Space:
+class Space(NamedTuple):
     """What an allocator held when the run ended, in bytes. held = live + freed + own."""
 
     held: int

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from emu.analysis.misuse import Happening, told
 from emu.calls import VIOLATIONS
@@ -14,12 +13,11 @@ from emu.uprobes import KINDS, in_words
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from emu.analysis.misuse import Places
+    from emu.analysis.places import Places
     from emu.trace.strict import Broken, Promises
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(NamedTuple):
     """One broken promise. `kind`: one of emu.calls.VIOLATIONS."""
 
     kind: str
@@ -29,12 +27,11 @@ class Violation:
     at: Happening  # the call that returned
 
 
-@dataclass(frozen=True, slots=True)
-class Strictness:
+class Strictness(NamedTuple):
     """What was checked of the allocator's promises, and what was found. The first hundred violations are told."""
 
     violations: tuple[Violation, ...]
-    count: int
+    count: int  # type: ignore[assignment]  # nobody counts what is in the tuple
     unchecked: int  # checks that were left out: part of the block was in swap, or in a file and not read yet
     errno_checked: bool  # errno's place is known
 

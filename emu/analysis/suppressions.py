@@ -15,19 +15,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
-from emu.analysis.misuse import KINDS as MISUSES
 from emu.calls import RuleError
 
 if TYPE_CHECKING:
     from emu.analysis.heapresult import Leak
     from emu.analysis.misuse import Misuse
 
-KINDS = ("leak", *MISUSES, "*")
-_FRAME = re.compile(r"(?P<function>.*?)(\+0x[0-9a-f]+)?( \((?P<file>.*):\d+\))?")  # emu.symbols.Place.__str__
+_FRAME = r"(?P<function>.*?)(\+0x[0-9a-f]+)?( \((?P<file>.*):\d+\))?"  # emu.symbols.Place.__str__
 
 
 class Suppression(NamedTuple):
@@ -44,22 +41,27 @@ class Suppression(NamedTuple):
         """Is a finding of `kind` with the frames `calls` (places in words) one of these?"""
         return self.kind in (kind, "*") and any(self._is(call) for call in calls)
 
+    @property
+    def _head(self) -> str:
+        """What stands in every frame that it covers: the pattern, up to where it is open."""
+        pattern = self.pattern.lstrip("/")
+        return pattern[: next((at for at, letter in enumerate(pattern) if letter in "*?["), None)]
+
     def _is(self, call: str) -> bool:
-        frame = _FRAME.fullmatch(call)
+        if self._head not in call:
+            return False  # nearly always; each glob that is tried costs 0.2 ms
+        frame = re.fullmatch(_FRAME, call)
         assert frame is not None
         function, file = frame["function"], frame["file"] or ""
         return fnmatchcase(function, self.pattern) or fnmatchcase(f"/{file}", f"*/{self.pattern.lstrip('/')}")
 
 
-@dataclass(slots=True)
 class Suppressed:
     """What one Suppression let pass: places and bytes that leaked, and misuses."""
 
-    rule: Suppression
-    leaks: int = 0
-    blocks: int = 0
-    bytes: int = 0
-    misuses: int = 0
+    def __init__(self, rule: Suppression) -> None:
+        self.rule = rule
+        self.leaks = self.blocks = self.bytes = self.misuses = 0
 
     @property
     def used(self) -> bool:
@@ -92,6 +94,9 @@ def parse(text: str, name: str) -> tuple[Suppression, ...]:
 
 
 def _parsed(text: str, name: str) -> Iterator[Suppression]:
+    from emu.analysis.misuse import KINDS as MISUSES
+
+    kinds = ("leak", *MISUSES, "*")
     for number, line in enumerate(text.splitlines(), 1):
         rule = line.partition("#")[0].strip()
         if not rule:
@@ -99,8 +104,8 @@ def _parsed(text: str, name: str) -> Iterator[Suppression]:
         kind, colon, pattern = (part.strip() for part in rule.partition(":"))
         if not colon or not pattern:
             raise RuleError(f"{name}:{number}: {rule!r} is not KIND:GLOB, as in leak:make_table")
-        if kind not in KINDS:
-            raise RuleError(f"{name}:{number}: there is no kind {kind!r}: {', '.join(KINDS)}")
+        if kind not in kinds:
+            raise RuleError(f"{name}:{number}: there is no kind {kind!r}: {', '.join(kinds)}")
         yield Suppression(kind, pattern, f"{name}:{number}")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from emu.commands import Refusal
 
 if TYPE_CHECKING:
+    from emu.analysis.suppressions import Suppression
     from emu.api import Run
     from emu.calls import HeapOptions
 
@@ -99,18 +100,17 @@ def options_of(options: argparse.Namespace) -> HeapOptions | None:
         if asked:
             raise Refusal(f"--{asked[0].replace('_', '-')} needs --heap")
         return None
-    from emu.analysis.suppressions import parse
     from emu.calls import HeapOptions, RuleError
     from emu.trace.alloc_rules import told
 
     try:
         rules, libraries = told(options.alloc, options.alloc_file, options.alloc_from)
-        suppressions = [rule for path in options.suppressions for rule in parse(_read("--suppressions", path), path)]
+        suppressions = tuple(rule for path in options.suppressions for rule in _suppressions(path))
         return HeapOptions(
             rules,
             options.stack or 0,
             record=options.record or "",
-            suppressions=tuple(suppressions),
+            suppressions=suppressions,
             strict=options.strict,
             default_suppressions=not options.no_default_suppressions,
             memcheck=options.memcheck,
@@ -119,6 +119,12 @@ def options_of(options: argparse.Namespace) -> HeapOptions | None:
         )
     except RuleError as wrong:
         raise Refusal(str(wrong)) from None
+
+
+def _suppressions(path: str) -> tuple[Suppression, ...]:
+    from emu.analysis.suppressions import parse
+
+    return parse(_read("--suppressions", path), path)
 
 
 def _exit_code(text: str) -> int:

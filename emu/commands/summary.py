@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     from emu.report import heap
-    from emu.sinks.arrow import FolderError
+    from emu.sinks.base import FolderError
     from emu.sinks.folder import read
 
     progress = _Progress() if sys.stderr.isatty() else None

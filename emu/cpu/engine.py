@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from emu import native as accelerator
@@ -140,7 +140,7 @@ class UnicornCpu(Traced):
         """Before a block that would go past a limit: the slice's, or the goal, which lies in this block."""
         left = goal - self._blocks.total
         code = self._read_code(address, size)
-        starts, absent = decode.starts(code), decode.first_absent(code)
+        starts, absent = decode.block(code)
         if absent is not None and absent[0] < left:
             return self._run_up_to(address, code, starts, absent[0], Trap(TrapKind.EXCEPTION, absent[1]))
         if left >= len(starts):
@@ -151,7 +151,7 @@ class UnicornCpu(Traced):
             return _SLICE
         return self._run_up_to(address, code, starts, left, _DEADLINE)
 
-    def _run_up_to(self, rip: int, code: bytes, starts: list[int], count: int, then: Trap) -> Trap | None:
+    def _run_up_to(self, rip: int, code: bytes, starts: Sequence[int], count: int, then: Trap) -> Trap | None:
         """Execute the first `count` instructions of the line of `code` at `rip`, then come out with `then`."""
         if not count:
             return then
@@ -185,7 +185,7 @@ class UnicornCpu(Traced):
         room = trap.va - rip
         if trap.va % 4096 or not 0 < room < 8192 or len(code := self._read_code(rip, room)) < room:
             return trap
-        starts, absent = decode.starts(code), decode.first_absent(code)
+        starts, absent = decode.block(code)
         if absent is not None:
             then = Trap(TrapKind.EXCEPTION, absent[1])
             return self._run_up_to(rip, code, starts, absent[0], then) or then

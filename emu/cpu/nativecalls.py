@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from emu import native
 from emu.calls import ALL, BLOCK, EVENT, TOTALS, Ends, ErrnoPlace, Function, Listener, Taken, Totals, Unfreed
 from emu.cpu import registerfile
-from emu.cpu.nativestrict import NativeStrict
 from emu.native import calls
 
 if TYPE_CHECKING:
     from emu.cpu.emulator import Emulator
     from emu.cpu.nativehooks import NativeBlocks
+    from emu.cpu.nativestrict import NativeStrict
 
 
 MOST = ALL  # bytes that one table may take
@@ -57,6 +58,8 @@ class NativeCalls:
         return self._count - 1
 
     def be_strict(self, errno: ErrnoPlace) -> NativeStrict:
+        from emu.cpu.nativestrict import NativeStrict
+
         self._state.strict, self._state.quick = 1, 0
         self._strict = NativeStrict(self._lib, self._hooks, self._listener, errno)
         return self._strict
@@ -125,9 +128,9 @@ class NativeCalls:
         if not found:
             return None
         ends = found.contents
-        unfreed = [Unfreed(*leak) for leak in ends.leaks[: ends.leaks_used] if leak[2]]
-        taken = [Taken(*each) for each in ends.taken[: ends.taken_used]]
-        return Ends(ends.live, ends.freed, ends.elsewhere, unfreed, taken)
+        unfreed = map(Unfreed._make, struct.iter_unpack("4Q", ctypes.string_at(ends.leaks, 32 * ends.leaks_used)))
+        taken = map(Taken._make, struct.iter_unpack("3Q", ctypes.string_at(ends.taken, 24 * ends.taken_used)))
+        return Ends(ends.live, ends.freed, ends.elsewhere, [leak for leak in unfreed if leak.blocks], list(taken))
 
     def block_at(self, pointer: int) -> bytes:
         found = self._lib.hp_block_at(pointer)

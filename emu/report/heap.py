@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from emu.analysis.misuse import lines as misuse_lines
-from emu.analysis.strict import lines as violation_lines
-
 if TYPE_CHECKING:
     from emu.analysis.heap import Cost
     from emu.analysis.heapresult import Heap, Leak, Site
@@ -35,11 +32,7 @@ def _lines(heap: Heap, why: bool, whose: str) -> Iterator[str]:
         return
     yield f"=== heap{whose}"
     yield from _aligned(list(_totals(heap)))
-    for misuse in heap.misuse:
-        yield ""
-        yield from misuse_lines(misuse)
-    if heap.misuse_count > len(heap.misuse):
-        yield f"… and {heap.misuse_count - len(heap.misuse):,} more misuses"
+    yield from _misuses(heap)
     yield from _violations(heap.strict)
     yield from _leaks(heap.leaks)
     yield from _suppressed(heap.suppressed, why)
@@ -48,12 +41,26 @@ def _lines(heap: Heap, why: bool, whose: str) -> Iterator[str]:
     yield from _costs(heap)
 
 
+def _misuses(heap: Heap) -> Iterator[str]:
+    if not heap.misuse_count:
+        return
+    from emu.analysis.misuse import lines
+
+    for misuse in heap.misuse:
+        yield ""
+        yield from lines(misuse)
+    if heap.misuse_count > len(heap.misuse):
+        yield f"… and {heap.misuse_count - len(heap.misuse):,} more misuses"
+
+
 def _violations(strict: Strictness | None) -> Iterator[str]:
     if strict is None:
         return
+    from emu.analysis.strict import lines
+
     for violation in strict.violations:
         yield ""
-        yield from violation_lines(violation)
+        yield from lines(violation)
     if strict.count > len(strict.violations):
         yield f"… and {strict.count - len(strict.violations):,} more broken promises"
 

@@ -26,11 +26,12 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from emu.analysis.misuse import ACCESSES, Misuse, Places, accesses, misuses
+from emu.analysis.misuse import ACCESSES, Happening, Misuse, accesses, misuses
+from emu.analysis.places import Places
 from emu.analysis.strict import Violation, violation_of
+from emu.sinks.base import FolderError
 from emu.trace.codec import COLUMNS, Gathered
 from emu.trace.heap import BLOCK
 
@@ -66,10 +67,6 @@ STREAMS: dict[str, dict[str, Any]] = {
     "space": {"instructions": "uint64", "start": "uint64", "end": "uint64", "kind": "uint8"},
     "blocks": {name: _TYPES[kind[-2:]] for name, kind in BLOCK if kind[-2:] in _TYPES},
 }  # fmt: skip
-
-
-class FolderError(Exception):
-    """A folder that no trace can be written to, or read from. One line."""
 
 
 def check_pyarrow() -> None:
@@ -248,7 +245,7 @@ class HeapRecord:
 
         def write() -> None:
             self._name()
-            self._streams[name].rows([asdict(each) for each in found()])
+            self._streams[name].rows([_row(each) for each in found()])
 
         if self.error is None:
             self._safely(write)
@@ -297,3 +294,9 @@ class HeapRecord:
             os.replace(path + ".new", path)
         except OSError as error:
             raise OSError(error.errno, error.strerror, path) from None
+
+
+def _row(found: Misuse | Violation) -> dict[str, Any]:
+    """As its stream has it."""
+    fields = found._asdict().items()
+    return {name: value._asdict() if isinstance(value, Happening) else value for name, value in fields}

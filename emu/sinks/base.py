@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 
 
+class FolderError(Exception):
+    """A folder that no trace can be written to, or read from. One line."""
+
+
 class Sink(Protocol):
     """A writer of events. One that cannot write raises OSError: it is dropped then, and the guest goes on."""
 

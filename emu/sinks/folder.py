@@ -6,20 +6,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emu.analysis.blocktable import BlockTable
 from emu.analysis.ends import ends_of
 from emu.analysis.heap import HeapFold
 from emu.analysis.heapresult import Heap, HeapFacts
-from emu.analysis.misuse import ACCESSES, Happening, Misuse, Places
+from emu.analysis.misuse import ACCESSES, Happening, Misuse
+from emu.analysis.places import Places
 from emu.analysis.space import Map, SpaceFold, held_by, space_of
 from emu.analysis.strict import Strictness, Violation
 from emu.analysis.suppressions import Suppression
 from emu.analysis.timeline import Sample, Timeline
 from emu.calls import Totals
-from emu.sinks.arrow import META, SCHEMA, FolderError, check_pyarrow, schema_of
+from emu.sinks.arrow import META, SCHEMA, check_pyarrow, schema_of
+from emu.sinks.base import FolderError
 from emu.trace.codec import GATHERED, events_of
 from emu.trace.heap import BLOCK
 from emu.trace.space import Range
@@ -74,7 +75,7 @@ def _read(folder: str, progress: Progress | None, before: Sequence[Heap]) -> Rec
         lost=end["lost"] if whole else lost,
         blocks=lambda: blocks,
         ends=ends,
-        space=replace(space_of(space, ends, None), resident=end["resident"] if whole else None),
+        space=space_of(space, ends, None)._replace(resident=end["resident"] if whole else None),
         map=Map(space.ranges, lambda: blocks),
         timeline=_timeline(folder, until),
         strict=_strict(folder, meta),
@@ -263,7 +264,7 @@ def _misuses(folder: str, end: dict[str, Any]) -> list[Misuse]:
     """What was found, in the order of the instructions; how often an access happened is told at the end."""
     times = iter(end.get("times", ()))
     found = sorted((_misuse(row) for row in _rows(folder, "misuse")), key=lambda each: each.at.instructions or 0)
-    return [replace(each, times=next(times, 1)) if each.kind in ACCESSES else each for each in found]
+    return [each._replace(times=next(times, 1)) if each.kind in ACCESSES else each for each in found]
 
 
 def _misuse(row: dict[str, Any]) -> Misuse:

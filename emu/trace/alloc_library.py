@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -83,6 +82,8 @@ def _near(path: str) -> str:
         there = [name for name in os.listdir(os.path.dirname(path) or ".") if name.endswith((".a", ".o"))]
     except (OSError, ValueError):
         return ""
+    import difflib
+
     near = difflib.get_close_matches(os.path.basename(path), sorted(there), 5, 0.5)
     return f"; is it {', '.join(near)}?" if near else ""
 

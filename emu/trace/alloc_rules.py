@@ -16,7 +16,6 @@ starts follow it if they have. One that names a program is of that alone: `--all
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -176,6 +175,8 @@ def _found(elf: Elf, bias: int, rule: AllocRule) -> Iterator[tuple[int, str, Fun
     code = [symbol for symbol in elf.symbols() if any(s.vaddr <= symbol.value < s.end for s in elf.executable)]
     found = {symbol.value for symbol in code if symbol.name == rule.where}
     if not found:
+        import difflib
+
         near = difflib.get_close_matches(rule.where, {symbol.name for symbol in code}, 5, 0.5)
         hint = f"; is it {', '.join(near)}?" if near else "" if code else ": the file has no symbols; give an address"
         other = "" if rule.program else "; of a program that it starts: PROGRAM:NAME"

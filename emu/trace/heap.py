@@ -9,22 +9,21 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from emu import uprobes
 from emu.calls import EVENT as EVENT_FORMAT
-from emu.calls import NO_BLOCK, CallHooks, Listener, Totals
+from emu.calls import NO_BLOCK, CallHooks, Listener, Rule, Totals
 from emu.symbols import Symbols
 from emu.trace.events import UserCopy, VmaMap, VmaUnmap
-from emu.trace.framerules import FrameRules
-from emu.trace.memcheck import Access, BadAccess, MemoryChecker
 from emu.trace.space import FILE, STACK, STATIC, Range, SpaceSink, SpaceTracer
-from emu.trace.strict import Broken, Promises, errno_place
-from emu.unwind import Unwinder
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from emu.elf import Elf
+    from emu.trace.memcheck import Access, BadAccess, MemoryChecker
+    from emu.trace.strict import Broken, Promises
+    from emu.unwind import Unwinder
+    from emu.uprobes import Uprobe
     from kernel.cpu import Regs
     from kernel.probes import Probes
 
@@ -131,7 +130,7 @@ class HeapTracer:
 
     def __init__(
         self, fold: HeapTotals, spaces: Sequence[SpaceSink], sinks: Sequence[HeapSink],
-        probes: Sequence[uprobes.Uprobe], guest: Guest, depth: int, record: Record | None = None,
+        probes: Sequence[Uprobe], guest: Guest, depth: int, record: Record | None = None,
         strict: bool = False,
     ) -> None:  # fmt: skip
         """`sinks` are given the stream; `fold` is too, unless the hooks add up by themselves. `spaces` are told of the
@@ -145,13 +144,9 @@ class HeapTracer:
         self.misuses = 0
         self.symbols = Symbols(guest.elf, guest.bias)
         self.place = functools.cache(lambda ret: str(self.symbols.place(ret - 1)._replace(va=ret)))
-        self._unwinder = Unwinder(self.symbols, guest.peek)
-        self.promises = None
-        if strict:
-            told = record.broke if record is not None else None
-            self.promises = Promises(_dtype(EVENT), errno_place(guest.elf, guest.bias), lambda: self._stack(None), told)
+        self.promises = self._promises() if strict else None
         broken = {"violation": self._violation} if self.promises else {}
-        listener = Listener(self._events, self._misuse, FrameRules(self._unwinder), **broken)
+        listener = Listener(self._events, self._misuse, lambda pc: self._rules(pc), **broken)
         self.calls = calls = guest.hook(listener, depth)
         self._adds = fold
         self._fold = fold if calls.totals() is not None else None
@@ -169,7 +164,28 @@ class HeapTracer:
         self.resident = guest.resident
         self.memory = self._check_memory(guest.access) if guest.access is not None else None
 
+    @functools.cached_property
+    def _unwinder(self) -> Unwinder:
+        from emu.unwind import Unwinder
+
+        return Unwinder(self.symbols, self._guest.peek)
+
+    @functools.cached_property
+    def _rules(self) -> Callable[[int], Rule]:
+        from emu.trace.framerules import FrameRules
+
+        return FrameRules(self._unwinder)
+
+    def _promises(self) -> Promises:
+        from emu.trace.strict import Promises, errno_place
+
+        told = self._record.broke if self._record is not None else None
+        errno = errno_place(self._guest.elf, self._guest.bias)
+        return Promises(_dtype(EVENT), errno, lambda: self._stack(None), told)
+
     def _check_memory(self, access: Access) -> MemoryChecker:
+        from emu.trace.memcheck import MemoryChecker
+
         guest = self._guest
         barred = [(each.start, each.end) for each in guest.ranges() if each.kind & ~FILE in (STATIC, STACK)]
         checker = MemoryChecker(
