@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from emu.analysis.syscalls import SyscallCounts
@@ -12,7 +12,7 @@ from emu.config import ConfigError, RunConfig, env_pairs, parse_mount, parse_siz
 from emu.interrupts import Interrupts
 from emu.machine import Machine, Stopped
 from emu.outcome import Death, Run, SyscallCount, Syscalls
-from emu.stdio import Capture, FileSource, FileTarget, Source, host_stream, terminals_kept
+from emu.stdio import Announced, Capture, FileSource, FileTarget, Source, host_stream, terminals_kept
 from emu.trace.events import Note, PageFault, SyscallExit
 from emu.trace.recorder import TRACED, Listed, Recorder, Sink
 from kernel.abi.errno import LinuxError
@@ -204,6 +204,8 @@ def run_config(
         fds = {stream for stream in (stdin, stdout, stderr) if config.interactive and isinstance(stream, int)}
         with terminals_kept(fds), Interrupts(config.timeout, interactive=config.interactive) as interrupts:
             streams = _Streams(stdin, stdout, stderr, interrupts)
+            if heap is not None and heap.record:
+                streams.announce()
             return _one_run(path, content, arguments, config, streams, interrupts, sinks, attended, heap)
     finally:
         _busy = False
@@ -225,6 +227,12 @@ class _Streams:
             _target(stdout, self.captured[0], interrupts),
             _target(stderr, self.captured[1], interrupts),
         )
+        self.before: Callable[[], None] = lambda: None
+
+    def announce(self) -> None:
+        """From now on `before` is called ahead of each read and write."""
+        stdin, stdout, stderr = (Announced(each, lambda: self.before()) for each in self.all)
+        self.all = stdin, stdout, stderr
 
 
 def _source(stdin: bytes | BinaryIO | int | None, interrupts: Interrupts) -> Stream:
@@ -266,6 +274,8 @@ def _one_run(
     try:
         _boot(machine, path, content, argv)
         traced = _trace_heap(machine, path, argv, heap) if heap else None
+        if traced is not None:
+            streams.before = traced.catch_up
         stopped = machine.run(interrupts, (lambda: recorder.unread) if attended else None)
         counters, death = machine.counters(), _death(machine)
         found = traced.end(stopped, counters) if traced else None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
 from emu.interrupts import Interrupts
+from kernel.fs.stream import Stream
 
 TCGETS, TERMIOS_SIZE = 0x5401, 36  # Linux's own: the termios module shows another struct
 
@@ -133,6 +134,23 @@ class FileTarget(Closed):
         self._file.write(data)
         self._file.flush()
         return len(data)
+
+
+class Announced:
+    """Another stream; `before` is called ahead of each read and write."""
+
+    def __init__(self, stream: Stream, before: Callable[[], None]) -> None:
+        self._stream, self._before = stream, before
+        self.isatty, self.winsize = stream.isatty, stream.winsize
+        self.termios, self.set_termios = stream.termios, stream.set_termios
+
+    def read(self, n: int) -> bytes:
+        self._before()
+        return self._stream.read(n)
+
+    def write(self, data: bytes) -> int:
+        self._before()
+        return self._stream.write(data)
 
 
 def host_stream(fd: int, interrupts: Interrupts) -> HostStream | Closed:

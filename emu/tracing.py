@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # Where the hooks run, in C or in Python, changes nothing; the rest of RunConfig decides what is in a trace.
 UNTOLD = {"native"}
+MOMENT = 1 << 24  # instructions after which a record catches up: a run that is stuck may be killed
 
 
 class HeapTrace:
@@ -106,6 +107,10 @@ class HeapTrace:
             self._failures.append(Failure(record, record.error))
         return heap
 
+    def catch_up(self) -> None:
+        """The guest is about to write to its standard streams, or to wait for them: somebody may kill the run then."""
+        self._now.catch_up()
+
     @property
     def failures(self) -> tuple[Failure, ...]:
         """Why the record is not whole, or what of the rules could not be followed."""
@@ -122,6 +127,7 @@ class _Traced:
         self._learned = learned  # how the functions were found, or why not, where no symbol tells
         self._fold, self._space = HeapFold(by_stack=options.stack > 0), SpaceFold()
         self._timeline = Timeline(machine.cpu.insns)
+        self._moment = machine.cpu.insns + MOMENT & -MOMENT
         self._suppressions = (*options.suppressions, *(DEFAULT if options.default_suppressions else ()))
         self.record: HeapRecord | None = None
 
@@ -161,10 +167,22 @@ class _Traced:
 
     @property
     def next(self) -> int:
-        return self._timeline.next
+        return self._timeline.next if self.record is None else min(self._timeline.next, self._moment)
 
     def sample(self, instructions: int, rss: int) -> None:
         """Keeps emu.machine.Sampler."""
+        if self._machine.cpu.ahead > self._timeline.next:
+            self._sample(instructions, rss)
+        if self._machine.cpu.ahead > self._moment:
+            self._moment = self._moment + MOMENT & -MOMENT
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        if self.record is not None:
+            self._tracer.drain()
+            self.record.catch_up()
+
+    def _sample(self, instructions: int, rss: int) -> None:
         sample = Sample(instructions, *self._tracer.calls.live(), self._space.held, rss)
         self._timeline.add(sample)
         if self.record is not None:
@@ -175,7 +193,7 @@ class _Traced:
         tracer = self._tracer
         tracer.end()
         if not replaced:
-            self.sample(counters.instructions, counters.rss)
+            self._sample(counters.instructions, counters.rss)
         facts = facts_of(tracer, self._space, self._timeline, self._path, replaced, self._learned)
         status = self._machine.kernel.exit_status
         if self.record is not None:

@@ -16,7 +16,9 @@
 
 Each .arrow is an Arrow IPC stream, its buffers compressed by zstd: append-only, so what was written stays
 readable however the run ends. What an event names is written before it, and what was found when it is found: only how
-often it happened in all is known at the end. Nothing here depends on the host or the clock.
+often it happened in all is known at the end. A batch of events ends where it is full, and at each moment at which the
+run may be stuck or somebody may have seen enough to kill it (`catch_up`), if it is then worth a batch. Nothing here
+depends on the host or the clock.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from emu.analysis.misuse import ACCESSES, Happening, Misuse, accesses, misuses
 from emu.analysis.places import Places
 from emu.analysis.strict import Violation, violation_of
 from emu.sinks.base import FolderError
-from emu.trace.codec import COLUMNS, Gathered
+from emu.trace.codec import COLUMNS, GATHERED, Gathered
 from emu.trace.heap import BLOCK
 
 if TYPE_CHECKING:
@@ -45,11 +47,14 @@ if TYPE_CHECKING:
     from emu.trace.space import Range
     from emu.trace.strict import Broken
 
-SCHEMA = 2  # of the folder; a reader refuses a higher one
+SCHEMA = 3  # of the folder; a reader refuses a higher one
 META = "meta.json"
 LEVEL = 1  # of zstd: the next ones cost more time than they save bytes
-EACH = 16  # batches between two rows of totals
+EACH = 16  # full batches between two rows of totals
 MANY = 1 << 14  # rows of a batch
+# A batch takes 3 KiB beside its events. At a moment they are worth that if they are so many, or a SHAREth of those that
+# are written: the lesser is the most that a run which is killed at a moment loses.
+ENOUGH, SHARE = 1 << 12, 32
 _TYPES = {"u1": "uint8", "u2": "uint16", "u4": "uint32", "u8": "uint64", "i8": "int64"}
 _HAPPENING = {"function": "string", "instructions": "uint64", "calls": ["string"]}
 # Field → type; [x]: a list of x; {…}: a struct
@@ -170,7 +175,7 @@ class HeapRecord:
         self._events = Gathered()
         self._mapped: list[dict[str, int]] = []
         self._samples: list[dict[str, int]] = []
-        self._batches = 0
+        self._totalled = 0  # events, when totals were last written
         self._streams: dict[str, Stream] = {}
 
     def begin(self, tracer: HeapTracer, about: dict[str, Any]) -> None:
@@ -195,6 +200,12 @@ class HeapRecord:
             events = events[len(taken) :]
             if not self._events.room:
                 self._safely(self._full)
+
+    def catch_up(self) -> None:
+        """Now is a moment: who kills the run after it finds what came before."""
+        used, before = self._events.used, self._events.before
+        if self.error is None and used and used >= min(ENOUGH, before // SHARE):
+            self._safely(self._full)
 
     def misused(self, caught: Caught) -> None:
         self._tell("misuse", lambda: misuses([caught], self._tracer.names, self._places))
@@ -229,8 +240,8 @@ class HeapRecord:
 
     def _full(self) -> None:
         self._flush()
-        self._batches += 1
-        if self._batches % EACH == 0:
+        if self._events.before - self._totalled >= EACH * GATHERED:
+            self._totalled = self._events.before
             self._total()
 
     def _safely(self, write: Callable[[], None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +22,7 @@ from emu.analysis.timeline import Sample, Timeline
 from emu.calls import Totals
 from emu.sinks.arrow import META, SCHEMA, check_pyarrow, schema_of
 from emu.sinks.base import FolderError
-from emu.trace.codec import GATHERED, events_of
+from emu.trace.codec import events_of
 from emu.trace.heap import BLOCK
 from emu.trace.space import Range
 
@@ -151,15 +152,20 @@ def _messages(folder: str, name: str, at: int = 0) -> Iterator[tuple[int, pa.Mes
 
 
 class EventStream:
-    """The events of a folder, as far as they can be read."""
+    """The events of a folder, as far as they can be read; `events`: how many."""
 
     def __init__(self, folder: str) -> None:
-        self._folder, self._offsets = folder, []
+        self._folder, self.events = folder, 0
+        self._offsets: list[int] = []  # of the batches in the file,
+        self._before: list[int] = []  # and how many events come before each
         last = None
         for at, message in _messages(folder, "events"):
             self._offsets.append(at)
+            self._before.append(self.events)
+            self.events += _length(message)
             last = message
-        self.events = GATHERED * (len(self._offsets) - 1) + self._decoded(last).num_rows if last is not None else 0
+        if last is not None:
+            self._decoded(last)
 
     def _decoded(self, message: pa.Message) -> pa.RecordBatch:
         import pyarrow as pa
@@ -171,16 +177,30 @@ class EventStream:
 
     def since(self, first: int, progress: Progress | None = None) -> Iterator[Events]:
         """EVENTs in batches, from event `first` (counted from 0) on."""
-        number = max(first, 0) // GATHERED
         if first >= self.events or not self.events:
             return
+        number = bisect_right(self._before, max(first, 0)) - 1
         for _, message in _messages(self._folder, "events", self._offsets[number]):
-            before = GATHERED * number
+            before = self._before[number]
             found = events_of(_columns(self._decoded(message)), before)
             yield found[max(first - before, 0) :]
             number += 1
             if progress is not None:
                 progress(before + len(found), self.events)
+
+
+def _length(message: pa.Message) -> int:
+    """Rows of a batch, without decoding it: header.length in Arrow's Message.fbs."""
+    raw = message.metadata.to_pybytes()
+
+    def field(table: int, number: int) -> int:
+        vtable = table - int.from_bytes(raw[table : table + 4], "little", signed=True)
+        at = vtable + 4 + 2 * number
+        return table + int.from_bytes(raw[at : at + 2], "little")
+
+    header = field(int.from_bytes(raw[:4], "little"), 2)
+    at = field(header + int.from_bytes(raw[header : header + 4], "little"), 0)
+    return int.from_bytes(raw[at : at + 8], "little")
 
 
 def _columns(batch: pa.RecordBatch) -> dict[str, NDArray[Any]]:

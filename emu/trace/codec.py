@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Columns = dict[str, NDArray[Any]]
 
-GATHERED = 1 << 16  # events of each batch but the last
+GATHERED = 1 << 16  # events of a batch at most
 _CHANGED = {"entry": ("entry", "<i8"), "born": ("age", "<u8")}
 COLUMNS = tuple(_CHANGED.get(name, (name, kind)) for name, kind in EVENT)
 
@@ -35,6 +35,15 @@ class Gathered:
     @property
     def room(self) -> int:
         return self._capacity - self._used
+
+    @property
+    def used(self) -> int:
+        return self._used
+
+    @property
+    def before(self) -> int:
+        """Events that were taken."""
+        return self._first - 1
 
     def add(self, events: Events) -> None:
         """As many as there is room for."""

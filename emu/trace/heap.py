@@ -205,6 +205,10 @@ class HeapTracer:
         if event.cr3 == self._guest.cr3 and self.memory is not None:
             self.memory.unmapped(event.start, event.end)
 
+    def drain(self) -> None:
+        """The record is given all calls that have ended."""
+        self.calls.drain()
+
     def end(self) -> None:
         """The run is over: the last events go out."""
         self._space.end()

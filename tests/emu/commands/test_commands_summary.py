@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from runs import elf
 
+from emu.sinks.folder import EventStream
+
 ROOT = Path(__file__).resolve().parents[3]
 STREAMS = ("events", "sites", "stacks", "symbols", "misuse", "violations", "totals", "timeline", "space", "blocks")
 
@@ -91,7 +93,7 @@ def test_the_meta_file_says_what_was_run_and_how_it_ended(tmp_path: Path) -> Non
     done = record(tmp_path / "t", "--seed", "7", "--stack", "3", program, "leak")
     meta = json.loads((tmp_path / "t" / "meta.json").read_text())
     assert meta["argv"] == [program, "leak"]
-    assert (meta["options"]["seed"], meta["heap"]["stack"], meta["schema"]) == (7, 3, 2)
+    assert (meta["options"]["seed"], meta["heap"]["stack"], meta["schema"]) == (7, 3, 3)
     assert "malloc" in [function["name"] for function in meta["functions"]]
     assert (meta["end"]["exit_status"], meta["end"]["stopped"]) == (done.returncode, "EXITED")
 
@@ -140,7 +142,7 @@ def test_a_killed_run_can_be_read_as_far_as_it_goes(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_leaves_what_was_found_until_then(tmp_path: Path) -> None:
-    """It is written as it is found: of the events not one is on the disk yet."""
+    """It is written as it is found, before the events that it is of."""
     rules = ("--alloc", "pool_take=malloc:rdi", "--alloc", "pool_give=free:rdi")
     words = command("run", "-q", "--heap", "--record", str(tmp_path / "t"), "--strict", "--memcheck", *rules)
     with subprocess.Popen([*words, str(elf("heap/lingers"))], cwd=ROOT, stdin=-1, stdout=-1, stderr=-1) as process:
@@ -153,7 +155,36 @@ def test_a_killed_run_leaves_what_was_found_until_then(tmp_path: Path) -> None:
         assert told in summary.stdout
     for found in ("use-after-free: read of 1 byte", "double-free: pool_give("):
         assert summary.stdout.count(found) == 1
-    assert "0 events can be read; how often each bad access happened would be told at the end" in summary.stderr
+    assert "3 events can be read; how often each bad access happened would be told at the end" in summary.stderr
+
+
+def test_what_came_before_a_line_of_output_is_on_the_disk_when_somebody_reads_it(tmp_path: Path) -> None:
+    words = command("run", "-q", "--heap", "--record", str(tmp_path / "t"), str(elf("heap/stuck")))
+    with subprocess.Popen(words, cwd=ROOT, stdin=-1, stdout=-1) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"worked\n"
+        os.kill(process.pid, signal.SIGKILL)
+    assert EventStream(str(tmp_path / "t")).events >= 1000
+    summary = heapscope("summary", str(tmp_path / "t"))
+    assert summary.returncode == 0
+    assert "live at the end  " in summary.stdout
+    assert "stuck.c:" in summary.stdout
+
+
+@pytest.mark.parametrize("how", [(), ("spin",)], ids=["waits", "spins"])
+def test_a_run_that_is_stuck_and_killed_has_lost_no_event(how: tuple[str, ...], tmp_path: Path) -> None:
+    """It catches up before it waits for input, and after so many instructions."""
+    folder, limit = str(tmp_path / "t"), ("--timeout", "100")
+    words = command("run", "-q", "--heap", "--record", folder, *limit, str(elf("heap/stuck")), *how)
+    with subprocess.Popen(words, cwd=ROOT, stdin=-1, stdout=subprocess.DEVNULL) as process:
+        while EventStream(folder).events < 2000:
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+    summary = heapscope("summary", folder)
+    assert "  allocations      1,000 of " in summary.stdout
+    assert "  live at the end  " in summary.stdout
+    assert "2,000 events can be read" in summary.stderr
 
 
 def test_a_full_disk_ends_the_record_and_not_the_run(tmp_path: Path) -> None:
@@ -191,14 +222,14 @@ def test_what_is_no_trace_is_refused_in_one_line(tmp_path: Path) -> None:
     record(trace, str(elf("heap/misuses")))
     shutil.copytree(trace, tmp_path / "newer")
     meta = (trace / "meta.json").read_text()
-    (tmp_path / "newer" / "meta.json").write_text(meta.replace('"schema": 2', '"schema": 9'))
+    (tmp_path / "newer" / "meta.json").write_text(meta.replace('"schema": 3', '"schema": 9'))
     shutil.copytree(trace, tmp_path / "cut")
     (tmp_path / "cut" / "meta.json").write_text(meta[:100])
     (tmp_path / "empty").mkdir()
     refused = {
         "nowhere": "no such folder",
         "empty": "not a trace: it has no meta.json",
-        "newer": "a trace of schema 9; this heapscope reads schema 2",
+        "newer": "a trace of schema 9; this heapscope reads schema 3",
         "cut": "not a trace: ",
         "trace/meta.json": "not a trace: a file, and a trace is a folder",
     }

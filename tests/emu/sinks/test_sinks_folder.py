@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import random
 import shutil
@@ -15,14 +16,16 @@ import pytest
 from runs import elf
 
 import emu
+from emu import native, tracing
 from emu.analysis.heap import HeapFold
 from emu.calls import HeapOptions, Totals
 from emu.report.heap import render
-from emu.sinks.arrow import HeapRecord
+from emu.sinks.arrow import ENOUGH, SHARE, HeapRecord
 from emu.sinks.folder import EventStream, read
 from emu.trace.codec import GATHERED
 from emu.trace.heap import EVENT
 
+needs_native = pytest.mark.skipif(native.library() is None, reason="no native hooks")
 LIMITS: dict[str, Any] = {"max_instructions": 2_000_000_000, "timeout": 120.0}
 
 
@@ -42,6 +45,39 @@ def test_an_event_takes_at_most_16_bytes(trace: Path) -> None:
     events = EventStream(str(trace)).events
     assert events >= 200_000
     assert sum(file.stat().st_size for file in trace.iterdir()) <= 16 * events
+
+
+@pytest.mark.parametrize("step", [7, 300, 5000])
+def test_it_takes_no_more_where_the_run_could_be_killed_any_moment(trace: Path, tmp_path: Path, step: int) -> None:
+    """Of what was told until then at most a small share, and never more than a few thousand events, would be lost."""
+    events = np.concatenate(list(EventStream(str(trace)).since(0)))
+    record = HeapRecord(str(tmp_path / "t"))
+    record.begin(Tracer(), {})  # type: ignore[arg-type]
+    for at in range(0, len(events), step):
+        record.batch(events[at : at + step])
+        record.catch_up()
+        if at % 11 == 0:
+            told = at + step
+            assert told - EventStream(str(tmp_path / "t")).events <= min(told // SHARE, ENOUGH)
+    found = EventStream(str(tmp_path / "t"))
+    assert np.concatenate(list(found.since(0))).tobytes() == events[: found.events].tobytes()
+    assert os.path.getsize(tmp_path / "t" / "events.arrow") <= 14 * found.events
+
+
+@pytest.mark.parametrize("kind", [False, pytest.param(True, marks=needs_native)], ids=["twin", "native"])
+def test_moments_of_many_instructions_are_the_same_each_time(
+    kind: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracing, "MOMENT", 1 << 16)
+    options: dict[str, Any] = {"timeout": 120.0, "max_instructions": 700_000}
+    batches = []
+    for name, native_ in (("a", True), ("b", kind)):
+        folder = str(tmp_path / name)
+        emu.run(elf("heap/churn"), ("4000",), heap=HeapOptions(stack=4, record=folder), native=native_, **options)
+        batches.append(len(EventStream(folder)._before))
+    assert batches[0] == batches[1] == (700_000 >> 16) + 1  # and what came after the last moment
+    names = ["events.arrow", "sites.arrow", "stacks.arrow", "symbols.arrow", "space.arrow", "timeline.arrow"]
+    assert filecmp.cmpfiles(tmp_path / "a", tmp_path / "b", names, shallow=False) == (names, [], [])
 
 
 def test_all_events_come_back_and_add_up_to_the_totals(tmp_path: Path) -> None:
@@ -70,6 +106,7 @@ def test_a_folder_cut_anywhere_is_read_as_far_as_it_goes(trace: Path, tmp_path: 
     rng = random.Random(1)
     whole = read(str(trace))
     assert not whole.cut
+    ends = [*EventStream(str(trace))._before, whole.heap.events]  # of batches
     assert whole.heap.events == whole.meta["end"]["events"]
     for file in sorted(trace.glob("*.arrow")):
         size = file.stat().st_size
@@ -82,7 +119,7 @@ def test_a_folder_cut_anywhere_is_read_as_far_as_it_goes(trace: Path, tmp_path: 
             assert found.cut.startswith(f"damaged: {file.stem} is cut; "), (file.name, at)
             assert render(found.heap).startswith("=== heap")
             if file.stem == "events":
-                assert found.heap.events % GATHERED == 0 or at > size - 9
+                assert found.heap.events in ends
                 assert found.heap.events >= before
                 before = found.heap.events
             else:
