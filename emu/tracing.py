@@ -18,6 +18,8 @@ from emu.outcome import Counters
 from emu.sinks.base import FolderError
 from emu.trace.alloc_rules import concerning, is_of, why_not
 from emu.trace.recorder import Failure
+from kernel.abi.signal import SEGV_ACCERR, SEGV_MAPERR, SIGSEGV
+from kernel.task.traps import PF_WRITE
 
 if TYPE_CHECKING:
     from emu.elf import Elf
@@ -191,6 +193,9 @@ class _Traced:
     def end(self, stopped: str, counters: Counters, replaced: bool, before: Sequence[Heap]) -> Heap:
         """The program is over. Of one that was `replaced` the memory is gone, too."""
         tracer = self._tracer
+        fatal, task = self._machine.kernel.fatal, self._machine.kernel.current
+        if fatal is not None and fatal.sig == SIGSEGV and fatal.code in (SEGV_MAPERR, SEGV_ACCERR):
+            tracer.killed_at(task.cr2, bool(task.trap_error & PF_WRITE))
         tracer.end()
         if not replaced:
             self._sample(counters.instructions, counters.rss)

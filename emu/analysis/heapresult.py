@@ -83,6 +83,7 @@ def facts_of(
     ends = calls.sum_up(held) or _ends_of(blocks(), held)
     places = Places(tracer.place, calls.sites(), calls.stacks())
     found, count = _misuses(tracer, places), tracer.misuses + (tracer.memory.count if tracer.memory else 0)
+    count += tracer.fatal is not None
     return HeapFacts(
         tracer.names, tracer.symbols.bias, places, found, count, calls.lost, blocks,
         ends, space_of(space, ends, None if replaced else tracer.resident), Map(space.ranges, blocks), timeline,
@@ -98,7 +99,7 @@ def _ends_of(blocks: Events, held: list[tuple[int, int]]) -> Ends:
 
 def _misuses(tracer: HeapTracer, places: Places) -> list[Misuse]:
     """By time."""
-    if not tracer.misuses and (tracer.memory is None or not tracer.memory.count):
+    if not tracer.misuses and (tracer.memory is None or not tracer.memory.count) and tracer.fatal is None:
         return []
     from emu.analysis.misuse import accesses, misuses
 
@@ -106,7 +107,8 @@ def _misuses(tracer: HeapTracer, places: Places) -> list[Misuse]:
     if tracer.memory is not None:
         found += accesses(tracer.memory.caught, tracer.names, places)
         found.sort(key=lambda misuse: misuse.at.instructions or 0)
-    return found
+    fatal = [(tracer.fatal, 1)] if tracer.fatal is not None else []
+    return [*found, *accesses(fatal, tracer.names, places)]
 
 
 def _strictness(tracer: HeapTracer, places: Places) -> Strictness | None:

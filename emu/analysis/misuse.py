@@ -69,14 +69,15 @@ def accesses(caught: Iterable[tuple[BadAccess, int]], functions: Sequence[str], 
 
 
 def _access(access: BadAccess, times: int, functions: Sequence[str], places: Places) -> Misuse:
-    did = f"{'write' if access.store else 'read'} of {access.size} byte{'s' * (access.size != 1)} at {access.va:#x}"
+    size = f" of {access.size} byte{'s' * (access.size != 1)}" if access.size else ""
+    did = f"{'write' if access.store else 'read'}{size} at {access.va:#x}"
     if access.by:
         did += f" by {access.by}"
     calls = (places.call(access.pc + 1), *(places.call(pc) for pc in access.stack))
     at = Happening(access.function, access.instructions, calls)
     made, freed = (None, None) if access.block is None else _past(access.block, functions, places)
-    size = None if access.block is None else int(access.block["size"])
-    return Misuse(access.kind, f"{did}, {access.where}", access.va, at, made, freed, size, times)
+    had = None if access.block is None else int(access.block["size"])
+    return Misuse(access.kind, f"{did}, {access.where}", access.va, at, made, freed, had, times)
 
 
 def _past(block: np.void, functions: Sequence[str], places: Places) -> tuple[Happening, Happening | None]:

@@ -142,6 +142,7 @@ class HeapTracer:
         self._record = record
         self.caught: list[Caught] = []
         self.misuses = 0
+        self.fatal: BadAccess | None = None  # the one that killed the program, if it was in a block that is gone
         self.symbols = Symbols(guest.elf, guest.bias)
         self.place = functools.cache(lambda ret: str(self.symbols.place(ret - 1)._replace(va=ret)))
         self.promises = self._promises() if strict else None
@@ -222,6 +223,22 @@ class HeapTracer:
         totals = self.calls.totals()
         if self._fold is not None and totals is not None:
             self._fold.take(totals)
+
+    def killed_at(self, va: int, store: bool) -> None:
+        """The program died of an access to `va`: of a block, maybe, that was freed, and given back to the kernel. Where
+        accesses are checked this is the one that no hook saw, as it never took place."""
+        block = None if self.calls.lost or self.calls.inside() else self._around(va)
+        if block is None or not int(block["freed_at"]):
+            return
+        from emu.trace.memcheck import BadAccess, gone
+
+        regs = self._guest.registers()
+        name, stack = self.symbols.name_of(regs.rip).split("+")[0] or f"{regs.rip:#x}", self._stack(None)[1:]
+        self.fatal = BadAccess(
+            "use-after-free", gone(va, block), va, 0, store, regs.rip, name, self._guest.now(), block, stack
+        )
+        if self._record is not None:
+            self._record.accessed(self.fatal)
 
     def totals(self) -> Totals:
         """What the events up to now add up to; those that the fold was not given yet, if it adds up, are left out."""

@@ -63,7 +63,7 @@ class BadAccess(NamedTuple):
     kind: str
     where: str  # in words
     va: int
-    size: int
+    size: int  # 0: not known
     store: bool
     pc: int
     function: str
@@ -253,6 +253,11 @@ def _bytes(n: int) -> str:
 def _block(block: np.void | None) -> str:
     assert block is not None
     return f"a {'freed ' * (int(block['freed_at']) != 0)}block of {_bytes(int(block['size']))}"
+
+
+def gone(va: int, block: np.void) -> str:
+    """What an access concerns that found nothing mapped where a block was."""
+    return f"{_bytes(va - int(block['pointer']))} inside {_block(block)}, which is no longer mapped"
 
 
 def allocator_code(elf: Elf, bias: int, probes: Iterable[uprobes.Uprobe]) -> Iterator[tuple[int, int]]:

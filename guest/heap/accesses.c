@@ -119,6 +119,7 @@ int main(int argc, char **argv) {
         if (!strcmp(what, "edge-before")) put(low - 1);
         if (!strcmp(what, "edge-inside")) put(low + 8191), put(low + 4096), put(high), put(high + 8191);
     }
+    if (!strcmp(what, "unmapped")) p = make(1 << 20), drop(p), put(p + 100);
     if (!strcmp(what, "calloc")) p = calloc(5, 4), put(p + 20);
     if (!strcmp(what, "memalign") && posix_memalign((void **)&p, 64, 20) == 0) put(p + 21);
     if (!strcmp(what, "strlen-of-freed")) drop(p), measure(p);

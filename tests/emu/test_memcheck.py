@@ -81,6 +81,21 @@ def test_whole_pages_of_a_block_are_its_own(kind: str) -> None:
     assert checked(elf("heap/accesses", kind), ("edge-inside",))[1].misuse == []
 
 
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("memcheck", [False, True])
+def test_the_access_that_killed_it_is_told_where_a_freed_block_has_been_unmapped(memcheck: bool, native: bool) -> None:
+    options = HeapOptions(stack=8, memcheck=memcheck)
+    run = emu.run(elf("heap/accesses"), ("unmapped",), heap=options, native=native, **LIMITS)
+    assert (run.signal_name, run.heap is not None and run.heap.misuse_count) == ("SIGSEGV", 1)
+    assert run.heap is not None
+    (misuse,) = run.heap.misuse
+    assert misuse.kind == "use-after-free"
+    assert f"write at {misuse.pointer:#x}, 100 bytes inside a freed block of 1048576 bytes" in misuse.text
+    assert [call.partition("+")[0] for call in misuse.at.calls[:2]] == ["put", "main"]
+    assert misuse.freed is not None
+    assert misuse.freed.calls[0].startswith("drop+")
+
+
 @pytest.mark.parametrize("libc", ["musl", "glibc"])
 def test_it_says_who_did_it_and_who_allocated_and_freed_the_block(libc: str) -> None:
     misuse = checked(elf("heap/accesses", libc), ("read-after-free",))[1].misuse[0]
