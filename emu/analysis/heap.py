@@ -195,6 +195,11 @@ class HeapFold:
         return sum(self.sizes)
 
     @property
+    def reallocs(self) -> int:
+        """Calls of realloc and its kin; they are no frees, whatever they give back."""
+        return self.calls[KINDS.index("realloc")]
+
+    @property
     def frees(self) -> int:
         return sum(self.calls[kind] for kind in FREES)
 

@@ -129,6 +129,7 @@ class Heap:
         self.program, self.replaced, self.before = facts.program, facts.replaced, tuple(before)
         self.events = fold.events
         self.allocations, self.frees, self.failed, self.inner = fold.allocations, fold.frees, fold.failed, fold.inner
+        self.reallocs = fold.reallocs
         self.allocated_bytes, self.freed_bytes = fold.allocated, fold.freed
         self.live_bytes, self.live_blocks = fold.live, fold.live_blocks
         self.peak: Peak = fold.peak

@@ -68,7 +68,8 @@ class Suppressed:
         return bool(self.leaks or self.misuses)
 
 
-# What the C and C++ runtimes allocate once and keep, in any static program that is linked with them.
+# What the C and C++ runtimes allocate once and keep, in any static program that is linked with them. None of these
+# hands out a block that the program should free. (In glibc __libc_freeres frees them, which valgrind calls at the end.)
 DEFAULT = tuple(
     Suppression("leak", pattern)
     for pattern in (
@@ -80,6 +81,36 @@ DEFAULT = tuple(
         "_dl_get_origin",
         "_dl_non_dynamic_init",
         "__new_exitfn",  # glibc: more than 32 atexit functions
+        "__cxa_atexit",  # musl
+        "tzset_internal",  # glibc: the time zone
+        "__tzstring_len",
+        "__tzfile_read",
+        "do_tzset",  # musl
+        "setlocale",
+        "_nl_find_locale",  # glibc: locales
+        "_nl_load_locale*",
+        "_nl_make_l10nflist",
+        "_nl_load_domain",  # glibc: messages
+        "_nl_find_domain",
+        "__get_locale",  # musl: locales
+        "set_binding_values*",  # glibc
+        "bindtextdomain",
+        "textdomain",
+        "dcngettext",  # musl
+        "__gconv_read_conf",  # glibc: iconv's tables
+        "__gconv_get_path",
+        "__gconv_lookup_cache",
+        "add_alias*",
+        "find_derivation",
+        "gen_steps",
+        "__add_to_environ",  # glibc: the environment
+        "__putenv",  # musl
+        "__env_rm_add",
+        "setenv",
+        "strerror_l",  # glibc: texts of numbers that have none
+        "strsignal",
+        "getmntent",
+        "getmntent_r",  # musl
         "_GLOBAL__sub_I_eh_alloc.cc",  # libstdc++: memory for exceptions when there is no other
         "_ZN12_GLOBAL__N_14poolC?Ev",
         "_ZN13TCMallocGuardC?Ev",  # tcmalloc's own objects, made before main

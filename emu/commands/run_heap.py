@@ -71,7 +71,7 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
     add(
         "--no-default-suppressions",
         action="store_true",
-        help="tell also of what the C and C++ runtimes allocate at their start and keep (with --heap)",
+        help="tell also of what the C and C++ runtimes keep for themselves: stdio's buffers, locales, … (with --heap)",
     )
     add(
         "--strict",

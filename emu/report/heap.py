@@ -68,7 +68,8 @@ def _violations(strict: Strictness | None) -> Iterator[str]:
 def _totals(heap: Heap) -> Iterator[tuple[str, str]]:
     if heap.learned:
         yield "traced", heap.learned
-    yield "allocations", f"{heap.allocations:,} of {heap.allocated_bytes:,} bytes" + _more(heap.failed, "failed")
+    others = _more(heap.reallocs, f"call{'s' * (heap.reallocs != 1)} of realloc") + _more(heap.failed, "failed")
+    yield "allocations", f"{heap.allocations:,} of {heap.allocated_bytes:,} bytes{others}"
     yield "frees", f"{heap.frees:,}" + _more(heap.inner, "calls inside the allocator itself")
     when = f" at instruction {heap.peak.instructions:,}" if heap.peak.bytes else ""
     near = heap.timeline.near(heap.peak.instructions) if heap.peak.bytes else None
@@ -86,7 +87,9 @@ def _totals(heap: Heap) -> Iterator[tuple[str, str]]:
         yield "overlaps", f"{heap.overlaps:,} blocks were handed out while they were live"
     if heap.unreturned or heap.lost:
         untold = ": nothing that was found after the first of them is told" if heap.lost else ""
-        yield "not returned", f"{heap.unreturned:,}" + _more(heap.lost, "not traced") + untold
+        how = ": the run ended inside, or longjmp or an exception left it" if heap.unreturned else ""
+        calls = f"{heap.unreturned:,} call{'s' * (heap.unreturned != 1)}{how}"
+        yield "not returned", calls + _more(heap.lost, "not traced: too many inside each other") + untold
     if heap.ended_early:
         yield "not traced", f"the rest of the run: {heap.ended_early}"
 

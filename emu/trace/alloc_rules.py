@@ -21,10 +21,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from emu import uprobes
-from emu.calls import RULED, SETS_ERRNO, AllocRule, Function, RuleError
+from emu.calls import ALLOCATE, ASK, RELEASE, RESIZE, RULED, SETS_ERRNO, AllocRule, Function, RuleError
 from emu.elf import Elf
 
 ROLES = ("size", "times", "pointer", "alignment", "out")
+MEANT = {ALLOCATE: set(ROLES) - {"pointer"}, RESIZE: set(ROLES), RELEASE: set(ROLES) - {"out"}, ASK: {"pointer"}}
 PROMISES = ("aligned", "errno")
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -127,6 +128,10 @@ def _of_table(entry: dict[str, Any], where: str) -> AllocRule:
     if not isinstance(errno, bool):
         raise RuleError(f"{where}: errno is true or false")
     does = uprobes.function(form.kind, form.options | (SETS_ERRNO if errno else 0), **usual | given)
+    senseless = [role for role in given if role not in MEANT[does.verb]]
+    if senseless:
+        meant = ", ".join(role for role in ROLES if role in MEANT[does.verb])
+        raise RuleError(f"{where}: {entry['kind']} has no {senseless[0]}; it may have {meant}")
     return AllocRule(entry["function"], does._replace(aligned=aligned.bit_length() - 1), program)
 
 

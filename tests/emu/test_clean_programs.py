@@ -46,3 +46,12 @@ def test_nor_of_one_in_cxx(program: str, kind: str) -> None:
     assert run.heap.misuse == []
     assert run.heap.strict is not None
     assert run.heap.strict.violations == ()
+
+
+@pytest.mark.parametrize("kind", ["musl", "musl-gcc", "glibc", "jemalloc"])
+def test_what_the_c_library_keeps_for_itself_is_no_leak(kind: str) -> None:
+    run = emu.run(elf("heap/keeps", kind), heap=HeapOptions(stack=16), max_instructions=200_000_000, timeout=120.0)
+    assert (run.returncode, run.stdout) == (0, b"kept\n")
+    assert run.heap is not None
+    assert [(leak.bytes, leak.calls[0].partition("+")[0]) for leak in run.heap.leaks] == [(77, "forget")]
+    assert run.heap.misuse == []

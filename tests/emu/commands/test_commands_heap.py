@@ -30,6 +30,12 @@ def test_the_report_tells_counts_misuse_leaks_sites_and_costs() -> None:
     assert "\n  33-64      3 " in text
 
 
+def test_calls_of_realloc_and_those_that_never_return_are_said() -> None:
+    died_in_it = heapscope("--heap", str(elf("heap/misuses")), "realloc-of-freed").stderr
+    assert "  allocations      3 of 120 bytes, 1 call of realloc\n" in died_in_it
+    assert "  not returned     1 call: the run ended inside, or longjmp or an exception left it\n" in died_in_it
+
+
 def test_strict_fails_the_run_of_a_broken_allocator() -> None:
     options = ("--heap", "--strict", "--alloc-file", "guest/heap/broken.toml")
     program = str(elf("heap/broken"))
