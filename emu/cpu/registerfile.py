@@ -8,7 +8,8 @@ from __future__ import annotations
 import ctypes
 import struct
 from bisect import bisect_right
-from ctypes import c_size_t, c_void_p
+from collections.abc import Iterable, Iterator
+from ctypes import c_char_p, c_size_t, c_void_p
 from typing import TYPE_CHECKING
 
 from emu.cpu import libunicorn as u
@@ -53,18 +54,36 @@ def _sign(registers: Batch, salt: int) -> bytes:
 
 def _search(emulator: Emulator, registers: Batch) -> int:
     sign = _sign(registers, 101)
-    found = set()
-    spans = _writable()
-    starts = [start for start, _ in spans]
-    for pointer in set(_words(emulator)):
-        index = bisect_right(starts, pointer) - 1
-        if index >= 0 and pointer < spans[index][1]:
-            at = ctypes.string_at(pointer, min(FAR, spans[index][1] - pointer)).find(sign)
-            if at >= 0:
-                found.add(pointer + at)
+    found = [at for start, end in _near(_words(emulator)) for at in _places(sign, start, end)]
     sign = _sign(registers, 202)
     moved = [address for address in found if ctypes.string_at(address, 128) == sign]
     return moved[0] if len(moved) == 1 else 0
+
+
+def _places(sign: bytes, start: int, end: int) -> Iterator[int]:
+    """The addresses in [start, end) where it stands: megabytes are looked through, and none is copied."""
+    memmem = ctypes.CDLL(None).memmem
+    memmem.argtypes, memmem.restype = (c_void_p, c_size_t, c_char_p, c_size_t), c_void_p
+    while at := memmem(start, end - start, sign, len(sign)):
+        yield at
+        start = at + 1
+
+
+def _near(words: Iterable[int]) -> list[tuple[int, int]]:
+    """What may be read and lies FAR at most behind one of them that is a pointer, each byte once: [start, end)."""
+    spans = _writable()
+    starts = [start for start, _ in spans]
+    near: list[tuple[int, int]] = []
+    for pointer in sorted(set(words)):
+        index = bisect_right(starts, pointer) - 1
+        if index < 0 or pointer >= spans[index][1]:
+            continue
+        end = min(pointer + FAR, spans[index][1])
+        if near and pointer <= near[-1][1]:
+            near[-1] = near[-1][0], max(near[-1][1], end)
+        else:
+            near.append((pointer, end))
+    return near
 
 
 def _words(emulator: Emulator) -> tuple[int, ...]:
