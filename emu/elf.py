@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 PT_LOAD, PT_INTERP, PT_TLS = 1, 3, 7
@@ -152,12 +153,16 @@ class Elf:
     def symbols(self) -> Iterator[Symbol]:
         """Named symbols of .symtab, or of .dynsym where the file is stripped; undefined and file symbols left out.
         Then what was learned."""
-        tables = [section for section in self.sections if section.type == SHT_SYMTAB]
-        tables = tables or [section for section in self.sections if section.type == SHT_DYNSYM]
-        for table in tables[:1]:
-            yield from self._symbols_of(table)
+        yield from self._named
         for functions in self.learned:
             yield from functions
+
+    @cached_property
+    def _named(self) -> list[Symbol]:
+        """Those of the tables; a traced run asks for all of them several times."""
+        tables = [section for section in self.sections if section.type == SHT_SYMTAB]
+        tables = tables or [section for section in self.sections if section.type == SHT_DYNSYM]
+        return list(self._symbols_of(tables[0])) if tables else []
 
     def files(self) -> Iterator[list[Symbol]]:
         """The functions that are local to each source file, as far as .symtab tells; and of each that was learned."""

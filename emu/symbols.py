@@ -41,8 +41,10 @@ class Symbols:
         self._lines = LineTables(elf)
         named: dict[int, Symbol] = {}
         for symbol in elf.symbols():
-            if self._is_code(symbol) and (symbol.value not in named or _rank(symbol) < _rank(named[symbol.value])):
-                named[symbol.value] = symbol
+            if self._is_code(symbol):
+                other = named.setdefault(symbol.value, symbol)
+                if other is not symbol and _rank(symbol) < _rank(other):
+                    named[symbol.value] = symbol
         self._symbols = [named[value] for value in sorted(named)]
         self._starts = [symbol.value for symbol in self._symbols]
 

@@ -221,7 +221,7 @@ def in_words(name: str) -> str:
 def known(name: str) -> Function | None:
     """What the function called `name` does, if names tell."""
     found = _NAMES.get(name)
-    if found is not None:
+    if found is not None or not name.startswith("_Z"):
         return found
     match = _OPERATOR.fullmatch(name)
     if match is None:
