@@ -37,8 +37,7 @@ static uint8_t *stubs; /* jumps to our functions, near to translated code; NULL:
 #define LOADS 12
 #define APART 64
 
-static void *ours[MC_HELPERS] = {load_ub, load_sb, load_uw, load_sw, load_ul, load_sl, load_q, swap_uw, swap_sw, swap_ul,
-                                 swap_sl, swap_q, store_b, store_w, store_l, store_q, swap_to_w, swap_to_l, swap_to_q};
+static void *ours[MC_HELPERS] = {[LOADS] = store_b, store_w, store_l, store_q, swap_to_w, swap_to_l, swap_to_q};
 
 /* Keeps the arguments, calls `apart` with them, where it was called from, and `which`; then goes on to Unicorn's. */
 static void make_apart(uint8_t *at, uint32_t which)
@@ -77,9 +76,10 @@ static int make_stubs(void)
 /* Once it is known where Unicorn's are, and what is asked for; 0: the host refuses. */
 static int finish_stubs(void)
 {
-    static void *const loads[2][7] = {{load_ub, load_sb, load_uw, load_sw, load_ul, load_sl, load_q},
-                                      {load_ub_blank, load_sb_blank, load_uw_blank, load_sw_blank, load_ul_blank,
-                                       load_sl_blank, load_q_blank}};
+    static void *const loads[2][LOADS] = {
+        {load_ub, load_sb, load_uw, load_sw, load_ul, load_sl, load_q, swap_uw, swap_sw, swap_ul, swap_sl, swap_q},
+        {load_ub_blank, load_sb_blank, load_uw_blank, load_sw_blank, load_ul_blank, load_sl_blank, load_q_blank,
+         swap_uw_blank, swap_sw_blank, swap_ul_blank, swap_sl_blank, swap_q_blank}};
     if (mprotect(stubs, PAGE, PROT_READ | PROT_WRITE))
         return 0;
     memcpy(ours, loads[M.loads_blank != 0], sizeof loads[0]);

@@ -98,6 +98,7 @@ int main(int argc, char **argv) {
     }
     if (!strcmp(what, "load")) get(p + 3);
     if (!strcmp(what, "branch")) fill(p, 1, 8), get(p + 8) ? (void)get(p) : (void)get(p + 4);
+    if (!strcmp(what, "swapped")) __asm__ volatile("movbe %0, %%eax" : : "m"(*(int *)(p + 8)) : "eax");
     if (!strcmp(what, "x87")) __asm__ volatile("fldt %0; fstp %%st(0)" : : "m"(*(char(*)[10])p));
     if (!strcmp(what, "often"))
         for (int i = 0; i < 100; i++) say(p, 24);

@@ -156,6 +156,7 @@ def test_what_a_syscall_fills_is_written_and_what_it_does_not_use_need_not_be(li
 LOADED = [
     ("load", "read of 1 byte at X, byte 3 of a block of 24 bytes was never written"),
     ("branch", "read of 1 byte at X, byte 8 of a block of 24 bytes was never written"),
+    ("swapped", "read of 4 bytes at X, byte 8 of a block of 24 bytes was never written"),
     ("x87", "read of 10 bytes at X, byte 0 of a block of 24 bytes was never written"),
 ]
 
