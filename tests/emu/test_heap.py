@@ -40,10 +40,11 @@ class Kept:
 
 
 def traced(
-    path: Any, argv: tuple[str, ...] = (), stack: int = 0, strict: bool = False, **knobs: Any
+    path: Any, argv: tuple[str, ...] = (), stack: int = 0, strict: bool = False, rules: tuple[AllocRule, ...] = (),
+    **knobs: Any,
 ) -> tuple[emu.Run, Any, Heap]:  # fmt: skip
     kept = Kept()
-    run = emu.run(path, argv, heap=HeapOptions(stack=stack, sinks=(kept,), strict=strict), **LIMITS, **knobs)
+    run = emu.run(path, argv, heap=HeapOptions(rules, stack, sinks=(kept,), strict=strict), **LIMITS, **knobs)
     assert run.heap is not None
     return run, kept.events, run.heap
 
@@ -172,54 +173,41 @@ def test_leaks_misuse_and_costs_read_as_text() -> None:
         leaked.cost("mallocs")
 
 
-@pytest.mark.parametrize(
-    ("name", "kind", "argv"),
-    [
-        ("heap/churn", "musl", ("500",)),
-        ("heap/churn", "jemalloc", ("500",)),
-        ("heap/churn", "tcmalloc", ("500",)),
-        ("heap/exceptions", "musl", ()),
-        ("heap/exceptions", "glibc", ()),
-        ("heap/exceptions", "mimalloc", ()),
-        ("heap/logged", "glibc", ("100",)),
-    ],
-)
+GUESTS = [
+    *(("heap/churn", kind, ("3000",)) for kind in ("musl", "glibc", "jemalloc", "tcmalloc")),
+    *(("heap/exceptions", kind, ()) for kind in ("musl", "glibc", "mimalloc")),
+    *(("heap/logged", kind, ("200",)) for kind in ("musl", "glibc")),
+    ("heap/misuses", "glibc", ("double-free",)),
+    *(("heap/misuses", "musl", how) for how in ((), ("delete-of-malloc",), ("realloc-of-freed",), ("stack",))),
+    ("heap/unreturned", "musl", ()),
+]
+all_guests = pytest.mark.parametrize(("name", "kind", "argv"), GUESTS)
+
+
+def rules_of(name: str) -> tuple[AllocRule, ...]:
+    return pool_rules("pool_take", "pool_throw", "pool_nest") if name == "heap/unreturned" else ()
+
+
+@all_guests
 def test_the_hooks_and_their_twin_tell_the_same_of_real_programs(name: str, kind: str, argv: tuple[str, ...]) -> None:
-    path = elf(name, kind)
-    ours, events, heap = traced(path, argv, stack=6)
-    theirs, twins, other = traced(path, argv, stack=6, native=False)
+    path, rules = elf(name, kind), rules_of(name)
+    ours, events, heap = traced(path, argv, stack=6, rules=rules)
+    theirs, twins, other = traced(path, argv, stack=6, rules=rules, native=False)
     assert ours.counters.instructions == theirs.counters.instructions
-    assert len(events) > 10
+    assert len(events) > 2
     assert events.tobytes() == twins.tobytes()
     assert [leak.calls for leak in heap.leaks] == [leak.calls for leak in other.leaks]
     for name in ("sites", "events", "allocations", "frees", "failed", "inner", "unreturned", "peak", "live_bytes",
                  "live_blocks", "allocated_bytes", "freed_bytes", "faults", "syscalls", "overlaps"):  # fmt: skip
         assert getattr(heap, name) == getattr(other, name), name
     assert heap.classes() == other.classes()
-    assert not heap.misuse_count
+    assert repr(heap.misuse) == repr(other.misuse)
 
 
-@pytest.mark.parametrize(
-    ("name", "kind", "argv"),
-    [
-        ("heap/churn", "musl", ("3000",)),
-        ("heap/churn", "glibc", ("3000",)),
-        ("heap/churn", "jemalloc", ("3000",)),
-        ("heap/churn", "tcmalloc", ("3000",)),
-        ("heap/exceptions", "glibc", ()),
-        ("heap/logged", "musl", ("200",)),
-        ("heap/misuses", "musl", ()),
-        ("heap/misuses", "glibc", ("double-free",)),
-        ("heap/misuses", "musl", ("delete-of-malloc",)),
-        ("heap/misuses", "musl", ("realloc-of-freed",)),
-        ("heap/misuses", "musl", ("stack",)),
-        ("heap/unreturned", "musl", ()),
-    ],
-)
+@all_guests
 def test_the_short_way_of_the_hooks_ends_where_the_long_one_ends(name: str, kind: str, argv: tuple[str, ...]) -> None:
     """With nobody to take the events most calls go through emu/native/heap_quick.h."""
-    path = elf(name, kind)
-    rules = pool_rules("pool_take", "pool_throw", "pool_nest") if name == "heap/unreturned" else ()
+    path, rules = elf(name, kind), rules_of(name)
     short = emu.run(path, argv, heap=HeapOptions(rules), **LIMITS).heap
     long = emu.run(path, argv, heap=HeapOptions(rules, sinks=(Kept(),)), **LIMITS).heap
     assert short is not None
