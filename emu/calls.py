@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from emu.trace.heap import HeapSink
 
 EVENT = struct.Struct("<6Q6I2H2BH")  # hp_event
-BLOCK = struct.Struct("<4Q4I2H3B9x")  # hp_block
+BLOCK = struct.Struct("<4Q4I2H3BxQ")  # hp_block
 DEEPEST, FRAMES = 64, 64
 ALL = (1 << 64) - 1
 
-ALLOCATE, RESIZE, RELEASE, ASK = 1, 2, 3, 4  # verbs
+ALLOCATE, RESIZE, RELEASE, ASK, SWEEP, MERGE, CHOOSE = range(1, 8)  # verbs: heap.h
+NO_POOL, DEFAULT_POOL = -1, -2  # instead of an argument's number
 LOG2, EXACT_SIZE, ZEROES, NEVER_NULL, SETS_ERRNO, RULED, FREES_FAILED, IN_PLACE = (1 << bit for bit in range(8))
 INNER, TAIL, UNFINISHED, ABANDONED, FREED_TWICE, NO_BLOCK, MISMATCHED, WRONG_SIZE, OVERLAPS, CUT, BROKEN = (
     1 << bit for bit in range(11)
@@ -40,6 +41,7 @@ class Function(NamedTuple):
     alignment: int = -1
     out: int = -1  # where it stores the block, if it returns 0
     aligned: int = 4  # what it makes is aligned to 1 << aligned; up to 16, only as far as the size asks for it
+    pool: int = NO_POOL  # whose block it makes, or whose blocks go; DEFAULT_POOL: the thread's, which CHOOSE sets
 
 
 class RuleError(ValueError):

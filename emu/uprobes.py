@@ -12,14 +12,19 @@ from typing import NamedTuple
 from emu.calls import (
     ALLOCATE,
     ASK,
+    CHOOSE,
+    DEFAULT_POOL,
     EXACT_SIZE,
     FREES_FAILED,
     IN_PLACE,
     LOG2,
+    MERGE,
     NEVER_NULL,
+    NO_POOL,
     RELEASE,
     RESIZE,
     SETS_ERRNO,
+    SWEEP,
     ZEROES,
     Function,
 )
@@ -27,10 +32,11 @@ from emu.elf import STT_FUNC, Elf
 
 REGISTERS = ("rdi", "rsi", "rdx", "rcx", "r8", "r9")
 # The number of a kind in an event is its index here; emu/report says them as they stand.
-KINDS = ("", "malloc", "calloc", "realloc", "free", "memalign", "new", "new[]", "delete", "delete[]", "usable")
-C, NEW, ARRAY, ALIGNED_NEW, ALIGNED_ARRAY = 1, 2, 4, 8, 16  # families: who may release what
+KINDS = ("", "malloc", "calloc", "realloc", "free", "memalign", "new", "new[]", "delete", "delete[]", "usable",
+         "destroy")  # fmt: skip
+C, NEW, ARRAY, ALIGNED_NEW, ALIGNED_ARRAY, HEAP = 1, 2, 4, 8, 16, 32  # families: who may release what
 _FAMILY = {"new": NEW, "delete": NEW, "new[]": ARRAY, "delete[]": ARRAY}
-_VERB = {"realloc": RESIZE, "free": RELEASE, "delete": RELEASE, "delete[]": RELEASE, "usable": ASK}
+_VERB = {"realloc": RESIZE, "free": RELEASE, "delete": RELEASE, "delete[]": RELEASE, "usable": ASK, "destroy": SWEEP}
 
 
 class Form(NamedTuple):
@@ -44,19 +50,20 @@ class Form(NamedTuple):
 
 # What a rule may say a function is.
 FORMS = {
-    "malloc": Form("malloc", ("size",), 1),
-    "calloc": Form("calloc", ("times", "size"), 2, ZEROES),
-    "realloc": Form("realloc", ("pointer", "size"), 2),
-    "reallocarray": Form("realloc", ("pointer", "times", "size"), 3),
+    "malloc": Form("malloc", ("size", "pool"), 1),
+    "calloc": Form("calloc", ("times", "size", "pool"), 2, ZEROES),
+    "realloc": Form("realloc", ("pointer", "size", "pool"), 2),
+    "reallocarray": Form("realloc", ("pointer", "times", "size", "pool"), 3),
     "free": Form("free", ("pointer",), 1),
     "free_sized": Form("free", ("pointer", "size"), 2, EXACT_SIZE),
-    "memalign": Form("memalign", ("alignment", "size"), 2),
+    "memalign": Form("memalign", ("alignment", "size", "pool"), 2),
     "posix_memalign": Form("memalign", ("out", "alignment", "size"), 3),
     "new": Form("new", ("size", "alignment"), 1),
     "new[]": Form("new[]", ("size", "alignment"), 1),
     "delete": Form("delete", ("pointer",), 1),
     "delete[]": Form("delete[]", ("pointer",), 1),
     "malloc_usable_size": Form("usable", ("pointer",), 1),
+    "destroy": Form("destroy", ("pool", "pointer"), 1),  # all blocks of the pool are released; and the one at `pointer`
 }
 
 
@@ -114,7 +121,7 @@ def _on_heaps(**of_default: Function) -> dict[str, Function]:
     """mimalloc's: each also as heap_…, with the heap before the other arguments."""
     roles = ("size", "times", "pointer", "alignment", "out")
     shifted = {
-        f"heap_{name}": does._replace(**{role: at + 1 for role in roles if (at := getattr(does, role)) >= 0})
+        f"heap_{name}": does._replace(pool=0, **{role: at + 1 for role in roles if (at := getattr(does, role)) >= 0})
         for name, does in of_default.items()
     }
     return of_default | shifted
@@ -150,10 +157,13 @@ _MIMALLOC = {
         realpath=_UNKNOWN,
     ),
     "zalloc_small": of_form("malloc", options=ZEROES),
-    # a heap is a block of its own; what is left in one that is destroyed counts as never freed
-    "heap_new": _UNKNOWN,
-    "heap_delete": of_form("free"),
-    "heap_destroy": of_form("free"),
+    "heap_alloc_new": function("new", NEVER_NULL, size=1, pool=0)._replace(family=NEW | C),
+    "heap_alloc_new_n": function("new[]", NEVER_NULL, times=1, size=2, pool=0)._replace(family=ARRAY | C),
+    # a heap is a block of its own; what is in it goes when it is destroyed, and stays when it is deleted
+    **dict.fromkeys(("heap_new", "heap_new_in_arena"), _UNKNOWN._replace(family=HEAP)),
+    "heap_delete": function("free", pointer=0, pool=0)._replace(verb=MERGE, family=HEAP),
+    "heap_destroy": function("destroy", pointer=0, pool=0)._replace(family=HEAP),
+    "heap_set_default": Function(CHOOSE, 0, 0, pool=0),
     "expand": of_form("realloc"),
     "mbsdup": _UNKNOWN,
     "wcsdup": _UNKNOWN,
@@ -198,6 +208,11 @@ def _tcmalloc() -> Iterator[tuple[str, Function]]:
 
 
 _TCMALLOC = dict(_tcmalloc())
+# Of those that are told no heap the thread's default one is meant.
+_MIMALLOC = {
+    name: does._replace(pool=DEFAULT_POOL) if does.verb <= RESIZE and does.pool < 0 and does.family != HEAP else does
+    for name, does in (_C | _MIMALLOC).items()
+}
 # prefix → what its family has beside the C names
 _PREFIXES = {
     "": _JEMALLOC, "__libc_": {}, "je_": _JEMALLOC, "_rjem_": _JEMALLOC, "jemalloc_": _JEMALLOC,
@@ -271,6 +286,9 @@ def _agreed(one: Function, other: Function) -> Function:
     }
     if one.verb != other.verb:
         return one
+    pool = one.pool if one.pool == other.pool else NO_POOL
+    if {one.pool, other.pool} == {NO_POOL, DEFAULT_POOL}:  # malloc is mi_malloc
+        pool = DEFAULT_POOL
     options = one.options & other.options & ~(EXACT_SIZE if roles["size"] < 0 else 0)
     aligned = min(one.aligned, other.aligned)
-    return one._replace(family=one.family | other.family, options=options, aligned=aligned, **roles)
+    return one._replace(family=one.family | other.family, options=options, aligned=aligned, pool=pool, **roles)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Events = NDArray[np.void]
 
 # The CLASSES of sizes are 0, then 1…16, 17…32, 33…64 … by powers of two. Costs from SMALL_COST on are kept in a dict.
-ALLOCATES, FREES = (1, 2, 3, 5, 6, 7), (4, 8, 9)  # kinds; usable-size calls are neither
+ALLOCATES, FREES = (1, 2, 3, 5, 6, 7), (4, 8, 9, 11)  # kinds; usable-size calls are neither
 GROUPS = ("malloc", "free")
 
 
@@ -66,7 +66,7 @@ class HeapFold:
     def __init__(self, by_stack: bool) -> None:
         self._by_stack = "stack" if by_stack else "site"
         self.events = self.inner = self.failed = self.unreturned = self.misused = self.overlaps = 0
-        self.calls = [0] * len(KINDS)  # by kind
+        self.calls = [0] * len(KINDS)  # by kind; [0]: blocks that went with their pools
         self.allocated = self.freed = self.live = self.live_blocks = 0
         self.peak = Peak()
         self.sizes = [0] * CLASSES
@@ -85,8 +85,9 @@ class HeapFold:
         if odd & (MISUSE | OVERLAPS):
             self.misused += int(np.count_nonzero(flags & MISUSE))
             self.overlaps += int(np.count_nonzero(flags & OVERLAPS))
+        calls = np.bincount(events["kind"][outer], minlength=len(KINDS)).tolist()
+        self.calls = [a + b for a, b in zip(self.calls, calls, strict=True)]
         kinds = np.where(outer, events["kind"], 0)
-        self.calls = [a + b for a, b in zip(self.calls, np.bincount(kinds, minlength=len(KINDS)).tolist(), strict=True)]
         wanted = _is_one_of(ALLOCATES)[kinds]
         made = wanted & (events["result"] != 0)
         returned = (flags & (ABANDONED | UNFINISHED)) == 0
@@ -174,7 +175,7 @@ class HeapFold:
                 else:
                     dear.extend((cost | number << 32 | group << 40 | 1 << 63, count))
         places = [each for key in range(max(self._sites, default=-1) + 1) for each in self._sites.get(key, (0, 0))]
-        calls = [0, *self.calls[1:], *[0] * (16 - len(self.calls))]  # 0 is no kind
+        calls = [*self.calls, *[0] * (16 - len(self.calls))]
         counted = array("q", [*head, *calls, *self.sizes]).tobytes() + small.tobytes()
         return Totals(counted, array("q", places).tobytes(), dear.tobytes())
 
@@ -202,6 +203,11 @@ class HeapFold:
     @property
     def frees(self) -> int:
         return sum(self.calls[kind] for kind in FREES)
+
+    @property
+    def swept(self) -> int:
+        """Blocks that no call named: they went with their pools."""
+        return self.calls[0]
 
     def sites(self) -> list[SiteTotal]:
         """Where blocks were allocated, most bytes first."""

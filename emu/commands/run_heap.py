@@ -39,7 +39,8 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
         action="append",
         default=[],
         help="[PROGRAM:]NAME=KIND[:REGISTER,…]: another allocator function, by name or address, as in "
-        "my_alloc=malloc:rdi; with PROGRAM, of a program that execve starts",
+        "my_alloc=malloc:rdi; of a pool, whose blocks go together: arena_alloc=malloc:rsi,rdi and "
+        "arena_free=destroy:rdi; with PROGRAM, of a program that execve starts",
     )
     add(
         "--alloc-file",

@@ -18,39 +18,38 @@ from typing import TYPE_CHECKING
 
 from emu.calls import (
     ABANDONED,
-    ALL,
     ALLOCATE,
     ASK,
-    CUT,
+    CHOOSE,
     DEEPEST,
-    ENDS,
     EVENT,
     EXACT_SIZE,
     FREED_TWICE,
     FREES_FAILED,
-    GOES_ON,
     IN_PLACE,
     INNER,
-    LOG2,
+    MERGE,
     MISMATCHED,
     MISUSE,
     NO_BLOCK,
     OVERLAPS,
     RELEASE,
     RESIZE,
+    SWEEP,
     TAIL,
     UNFINISHED,
     WRONG_SIZE,
     ErrnoPlace,
     Function,
     Listener,
-    Rule,
     Totals,
 )
 from emu.cpu import libunicorn as u
 from emu.cpu import walk
 from emu.cpu.hooks import PythonBlocks
-from emu.cpu.pythonevents import Block, Event
+from emu.cpu.pythonevents import MOST32, Block, Event
+from emu.cpu.pythonpools import Pools
+from emu.cpu.pythonstacks import PythonStacks
 from emu.cpu.pythonstrict import PythonStrict
 from emu.cpu.regs import Batch
 
@@ -60,9 +59,14 @@ if TYPE_CHECKING:
 
 MIN_FLT, MAJ_FLT = 4, 5
 MANY_DEAD = 1 << 20
-MOST32, MOST16 = (1 << 32) - 1, (1 << 16) - 1
+MOST16 = (1 << 16) - 1
 ARGUMENTS = (2, 3, 4, 5, 6, 7)  # where REGISTERS has them
 REGISTERS = (u.RAX, u.RSP, u.RDI, u.RSI, u.RDX, u.RCX, u.R8, u.R9, u.RBP)
+
+
+def _ends_block(function: Function) -> bool:
+    """Is the block that it names gone by it?"""
+    return function.verb == RELEASE or function.verb >= SWEEP
 
 
 class PythonCalls:
@@ -78,9 +82,9 @@ class PythonCalls:
         self._functions: list[Function] = []
         self._entries: dict[int, int] = {}
         self._site_numbers: dict[int, int] = {}
-        self._rules: dict[int, Rule] = {}
-        self._stack_numbers: dict[tuple[int, ...], int] = {(): 0}
+        self._stacks = PythonStacks(listener, stack_depth, self._word)
         self._table: dict[int, Block] = {}
+        self._pools = Pools()
         self._room, self._dead = 4096, 0
         self._threads: dict[int, list[Event]] = {}
         self._stack: list[Event] = []
@@ -147,7 +151,7 @@ class PythonCalls:
         return [0, *self._site_numbers]
 
     def stacks(self, first: int = 0) -> list[tuple[int, ...]]:
-        return list(self._stack_numbers)[first:]
+        return list(self._stacks.numbers)[first:]
 
     def totals(self) -> Totals | None:
         return None
@@ -186,7 +190,10 @@ class PythonCalls:
             made = event.function.verb in (ALLOCATE, RESIZE) and event.result != 0
             self._live += event.size * made - event.freed
             self._live_blocks += made - (event.born != 0)
-        self._ring += event.packed()
+        self._tell(event.packed())
+
+    def _tell(self, packed: bytes) -> None:
+        self._ring += packed
         if len(self._ring) >= self._capacity * EVENT.size:
             self.drain()
 
@@ -213,19 +220,21 @@ class PythonCalls:
             rax = (self._word(event.out) or 0) if rax & MOST32 == 0 else 0
         if function.options & IN_PLACE:
             rax = event.pointer if rax >= event.size else 0
-        if function.verb != RELEASE:
+        if function.verb <= RESIZE or function.verb == ASK:
             event.result = rax
+        pool = self._pools.of(event)
         gone = event.result or not event.size or function.options & FREES_FAILED
         if function.verb == RESIZE and event.pointer and not event.flags & INNER and gone:
             block = self._table.get(event.pointer)
             if block is not None and not block.freed_at:
                 if self.shadow is not None and event.result:
                     self.shadow.keep(event.pointer, block.event.size)
+                pool = block.pool if event.result == event.pointer else pool
                 self._release(block, event)
-        if event.kept is not None and self._strict is not None and function.verb != RELEASE:
+        if event.kept is not None and self._strict is not None and not _ends_block(function):
             self._strict.returned(event, event.kept, told)
         if function.verb in (ALLOCATE, RESIZE) and event.result:
-            self._insert(event)
+            self._insert(event, pool)
         if function.verb == ASK and self.shadow is not None and not event.flags & INNER:
             self.shadow.asked(event, self._table.get(event.pointer))
         self._append(event)
@@ -252,18 +261,21 @@ class PythonCalls:
         outer = self._stack[-1] if self._stack else None
         if outer is None or outer.sp != sp or outer.entry + 1 != self._counted.total or outer.function != function:
             return False
-        if function.times >= 0 or function.alignment >= 0 or function.out >= 0:
+        if max(function.times, function.alignment, function.out, function.pool) >= 0 or function.verb >= SWEEP:
             return False
         told = ((function.size, outer.size), (function.pointer, outer.pointer))
         return all(number < 0 or arguments[number] == value for number, value in told)
 
     def _entered(self, number: int, registers: list[int]) -> None:
         sp, stack, function = registers[1], self._stack, self._functions[number]
+        arguments = [registers[at] for at in ARGUMENTS]
+        if function.verb == CHOOSE:
+            self._pools.choose(self._tid, arguments[function.pool])
+            return
         ret = self._word(sp)
         if ret is None:
             self.lost += 1
             return
-        arguments = [registers[at] for at in ARGUMENTS]
         if self._goes_on(function, sp, arguments) or self._still_inside(number, sp, ret):
             return
         if len(stack) == DEEPEST:
@@ -276,33 +288,22 @@ class PythonCalls:
             event.flags = INNER | TAIL if stack[-1].sp == sp else INNER
         event.site = self._site_numbers.setdefault(ret, len(self._site_numbers) + 1)
         self._counted.watched.add(ret)
-        self._take_arguments(event, arguments)
+        event.take(arguments)
         stack.append(event)
         if self._stack_depth and not event.flags & INNER:
-            self._take_stack(event, registers[8])
+            self._stacks.take(event, registers[8])
         if event.pointer and function.verb != ASK:
             self._named(event)
+        if function.verb >= SWEEP:
+            self._end_pool(event)
         if self._strict is not None and not event.flags & INNER:
             event.kept = self._strict.entered(event, registers[ARGUMENTS[function.alignment]])
-
-    def _take_arguments(self, event: Event, arguments: list[int]) -> None:
-        function = event.function
-        event.out = arguments[function.out] if function.out >= 0 else 0
-        event.size = arguments[function.size] if function.size >= 0 else 0
-        if function.times >= 0:
-            event.size = min(event.size * arguments[function.times], ALL)
-        event.pointer = arguments[function.pointer] if function.pointer >= 0 else 0
-        if function.alignment >= 0:
-            alignment = arguments[function.alignment]
-            if function.options & LOG2:
-                alignment = 1 << (alignment & 63) if alignment & 63 else 0
-            event.alignment = min(alignment, MOST32)
 
     # --- the table of blocks
 
     def _named(self, event: Event) -> None:
         """The call names a block."""
-        releases = event.function.verb == RELEASE
+        releases = _ends_block(event.function)
         if event.flags & INNER:
             block = self._table.get(event.pointer)
             if releases and block is not None and block.inner and not block.freed_at:
@@ -328,19 +329,39 @@ class PythonCalls:
             self._listener.misuse(event.packed(), block.packed() if block else b"")
         return None if event.flags & (NO_BLOCK | FREED_TWICE) else block
 
-    def _insert(self, event: Event) -> None:
+    def _end_pool(self, event: Event) -> None:
+        """The call is told a pool, which is gone when it returns; of one that is none, or no more, that was said."""
+        if not event.pool or event.flags & (NO_BLOCK | FREED_TWICE):
+            return
+        if event.function.verb == MERGE:
+            self._pools.merge(self._tid, event.pool)
+            return
+        for block in self._pools.end(self._tid, event.pool):
+            if not block.inner:
+                self._live -= block.size
+                self._live_blocks -= 1
+            self._die(block, event)
+            if not block.inner:
+                self._tell(event.swept(block))
+
+    def _insert(self, event: Event, pool: int) -> None:
         old = self._table.get(event.result)
         inner = event.flags & INNER
-        if old is not None and not old.freed_at and not old.inner:
-            if inner:
+        if old is not None and not old.freed_at:
+            if old.inner:
+                pool = pool or old.pool  # of the call inside, whose block it is
+            elif inner:
                 return
-            event.flags |= OVERLAPS
-            event.freed += old.size
+            else:
+                event.flags |= OVERLAPS
+                event.freed += old.size
+            self._pools.leave(old)
         if old is not None:
             self._dead -= old.freed_at != 0
         elif 2 * len(self._table) >= self._room:
             self._grow()
-        self._table[event.result] = Block(event, self._drained + len(self._ring) // EVENT.size + 1)
+        block = self._table[event.result] = Block(event, self._drained + len(self._ring) // EVENT.size + 1)
+        self._pools.join(block, pool)
         if self.shadow is not None:
             self.shadow.made(event.result, event.size, event.number, inner)
 
@@ -356,32 +377,13 @@ class PythonCalls:
         if not block.inner:
             event.born = block.born
             event.freed += block.size
-            if self._strict is not None:
-                self._strict.released(block.event.result, block.event.function)
+        self._die(block, event)
+
+    def _die(self, block: Block, event: Event) -> None:
+        if self._strict is not None and not block.inner:
+            self._strict.released(block.event.result, block.event.function)
+        self._pools.leave(block)
         block.freed_at, block.freed_by = event.entry, event
         self._dead += 1
         if self.shadow is not None:
             self.shadow.gone(block.event.result, block.event.size)
-
-    # --- call stacks
-
-    def _take_stack(self, event: Event, rbp: int) -> None:
-        """From the call site outwards, by the rules for each return address."""
-        pcs: list[int] = []
-        pc: int | None = event.ret
-        at = event.sp + 8
-        while len(pcs) < self._stack_depth:
-            assert pc is not None
-            rule = self._rules.get(pc) or self._rules.setdefault(pc, self._listener.rule(pc))
-            pcs.append(pc)
-            if rule.how != GOES_ON:
-                event.flags |= 0 if rule.how == ENDS else CUT
-                break
-            cfa = (rbp if rule.by_rbp else at) + rule.cfa & ALL
-            pc = self._word(cfa - 8) if cfa > at else None
-            saved = self._word(cfa + rule.rbp) if rule.rbp and pc is not None else rbp
-            if pc is None or saved is None:
-                event.flags |= CUT
-                break
-            rbp, at = saved, cfa
-        event.stack = self._stack_numbers.setdefault(tuple(pcs), len(self._stack_numbers))

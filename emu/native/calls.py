@@ -16,7 +16,7 @@ class Function(ctypes.Structure):
     _fields_ = (
         ("verb", c_uint8), ("kind", c_uint8), ("family", c_uint8), ("options", c_uint8),
         ("size", c_int8), ("count", c_int8), ("pointer", c_int8), ("alignment", c_int8), ("out", c_int8),
-        ("aligned", c_uint8), ("unused", c_int8 * 6),
+        ("aligned", c_uint8), ("pool", c_int8), ("unused", c_int8 * 5),
     )  # fmt: skip
 
 

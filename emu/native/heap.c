@@ -28,7 +28,7 @@ typedef struct {
 } traced;
 
 typedef struct { /* 128 bytes */
-    uint64_t sp, ret, out, faults, syscalls, unused;
+    uint64_t sp, ret, out, faults, syscalls, pool; /* pool: the argument, where there is one */
     hp_event event;
 } frame;
 
@@ -40,6 +40,7 @@ typedef struct { /* a call under way that heap_quick.h began; `of` NULL: there i
 
 typedef struct {
     uint64_t tid, depth;
+    uint64_t pool; /* that plain calls allocate from; 0: its first one */
     quick_call quick;
     frame frames[HP_DEEPEST];
     st_kept kept; /* of the outermost */
@@ -186,6 +187,19 @@ static uint32_t site_of(uint64_t ret)
 static hp_event *last;
 static int made;
 
+/* It counts, and whoever takes the events has it. */
+static inline __attribute__((always_inline)) void tell(const hp_event *e, unsigned verb)
+{
+    count(e, verb, e->flags);
+    if (!H.ring)
+        return;
+    H.ring[H.used++] = *e;
+    if (H.used == H.capacity) {
+        H.on_full();
+        H.used = 0;
+    }
+}
+
 static void settle_last(void)
 {
     hp_event *e = last;
@@ -194,14 +208,7 @@ static void settle_last(void)
     const hp_function *does = &functions[e->function].does;
     if (made)
         insert(e, does->family);
-    count(e, does->verb, e->flags);
-    if (!H.ring)
-        return;
-    H.ring[H.used++] = *e;
-    if (H.used == H.capacity) {
-        H.on_full();
-        H.used = 0;
-    }
+    tell(e, does->verb < HP_SWEEP ? does->verb : HP_RELEASE);
 }
 
 static inline void settle(void)
@@ -239,12 +246,15 @@ static void shadow(hp_event *e)
         mc_asked(e->pointer, b->size, e->result, e->function);
 }
 
+/* The block that it names is gone by it. */
+static inline int ends_block(const hp_function *does) { return does->verb == HP_RELEASE || does->verb >= HP_SWEEP; }
+
 static __attribute__((noinline)) void finish(frame *f)
 {
     hp_event *e = &f->event;
     const hp_function *does = &functions[e->function].does;
     leave(f, 0);
-    if (does->verb == HP_RELEASE)
+    if (ends_block(does))
         return;
     uint64_t result = R[RAX];
     if (does->out >= 0)
@@ -252,18 +262,22 @@ static __attribute__((noinline)) void finish(frame *f)
     if (does->options & HP_IN_PLACE)
         result = result >= e->size ? e->pointer : 0;
     e->result = result;
+    uint64_t pool = does->pool >= 0 ? f->pool : does->pool == HP_DEFAULT_POOL ? T->pool : 0;
     int gone = result || !e->size || does->options & HP_FREES_FAILED;
     if (does->verb == HP_RESIZE && e->pointer && !(e->flags & HP_INNER) && gone) {
         hp_block *b = block_at(e->pointer);
         if (lives(b)) {
             if (mc_on && result)
                 mc_keep(b->pointer, b->size);
+            if (result == e->pointer)
+                pool = b->pool;
             release(b, e);
         }
     }
     if (does->verb != HP_ASK && result) {
         __builtin_prefetch(home_of(result), 1);
         made = 1;
+        made_in = pool;
     }
     if (H.strict && !(e->flags & HP_INNER))
         st_returned(e, does, &T->kept, R[RAX]);
@@ -330,19 +344,59 @@ static inline uint32_t alignment_of(const hp_function *does)
 static void name(hp_event *e, const hp_function *does)
 {
     if (e->flags & HP_INNER) {
-        if (does->verb == HP_RELEASE)
+        if (ends_block(does))
             release_inner(e);
         return;
     }
     hp_block *b = check(e, does);
-    if (b && does->verb == HP_RELEASE)
+    if (b && ends_block(does))
         release(b, e);
 }
+
+/* All that is in a pool is released, by a call that has just been entered. */
+static void sweep(uint64_t key, const hp_event *by)
+{
+    pool *p = pool_at(key);
+    if (!p)
+        return;
+    for (uint64_t i = 0; i < p->used; i++) {
+        hp_block *b = still(&p->members[i]);
+        if (!b)
+            continue;
+        hp_event e = {.entry = by->entry, .pointer = b->pointer, .site = by->site, .stack = by->stack, .tid = by->tid,
+                      .function = by->function, .depth = by->depth};
+        release(b, &e);
+        if (b->inner)
+            continue;
+        H.events++;
+        tell(&e, HP_ASK);
+    }
+    empty(p);
+}
+
+/* The call is told a pool, which is gone when it returns; one that is none, or no more, was told already. */
+static void end_pool(uint64_t key, const hp_event *by, int sweeps)
+{
+    if (!key || by->flags & (HP_NO_BLOCK | HP_FREED_TWICE))
+        return;
+    if (T->pool == key)
+        T->pool = 0;
+    if (sweeps)
+        sweep(key, by);
+    else
+        merge_pool(key);
+}
+
+static void choose(uint64_t key);
 
 static __attribute__((noinline)) void entered(uint32_t function, uint64_t sp)
 {
     traced *t = &functions[function];
     const hp_function *does = &t->does;
+    if (does->verb == HP_CHOOSE) {
+        choose(argument(does->pool));
+        return;
+    }
     uint64_t pointer = does->pointer >= 0 ? argument(does->pointer) : 0, ret;
     __builtin_prefetch(home_of(pointer), 1);
     settle();
@@ -369,6 +423,7 @@ static __attribute__((noinline)) void entered(uint32_t function, uint64_t sp)
     f->faults = faults();
     f->syscalls = S->syscalls;
     f->out = does->out >= 0 ? argument(does->out) : 0;
+    f->pool = does->pool >= 0 ? argument(does->pool) : 0;
     f->event = (hp_event){.entry = now(), .size = size, .pointer = pointer, .site = (uint32_t)t->site, .tid = H.tid,
                           .alignment = does->alignment >= 0 ? alignment_of(does) : 0, .function = (uint16_t)function, .kind = does->kind,
                           .depth = (uint8_t)T->depth, .flags = flags};
@@ -377,6 +432,8 @@ static __attribute__((noinline)) void entered(uint32_t function, uint64_t sp)
         take_stack(&f->event, sp, ret);
     if (pointer && does->verb != HP_ASK)
         name(&f->event, does);
+    if (does->verb >= HP_SWEEP)
+        end_pool(f->pool, &f->event, does->verb == HP_SWEEP);
     if (H.strict && !flags)
         st_entered(&f->event, does, &T->kept, does->options & HP_LOG2 ? argument(does->alignment) : 0);
 }
@@ -393,6 +450,17 @@ static __attribute__((noinline)) void at_block(uint64_t address, uint64_t watch)
 }
 
 #include "heap_quick.h"
+
+/* Calls that do not say so allocate from this pool now: none of these is quick any more. */
+static void choose(uint64_t key)
+{
+    if (!key)
+        return;
+    T->pool = key;
+    for (size_t i = 0; i < functions_used; i++)
+        if (functions[i].does.pool == HP_DEFAULT_POOL)
+            functions[i].argument = QUICK_NONE;
+}
 
 /* The CPU is about to run the watched block at `address`. */
 static void at_watched(uint64_t address, uint64_t watch)
@@ -419,8 +487,9 @@ static void discard(void)
     free(H.totals), free(H.places), free(H.dear);
     free(blocks_memory), free(H.sites), free(H.stacks), free(H.frames), free(H.rules);
     free(watches), free(functions), free(rule_map), free(stack_map);
+    forget_pools();
     threads_used = functions_used = watches_used = 0;
-    last = NULL, region = page = ALL;
+    last = NULL, region = page = ALL, made_in = 0;
     threads = NULL, functions = NULL, watches = NULL, blocks_memory = NULL, rule_map = stack_map = NULL;
     memset(&H, 0, sizeof H);
 }
@@ -454,8 +523,9 @@ EXPORT int hp_add(uint64_t address, const hp_function *function)
     if (!new)
         return 0;
     functions = new;
-    functions[functions_used] = (traced){*function, 0, 0, 0, quick_argument(function)};
-    if (function->count < 0 && function->alignment < 0 && function->out < 0) {
+    int told = function->pool >= 0 || function->verb >= HP_SWEEP; /* a pool */
+    functions[functions_used] = (traced){*function, 0, 0, 0, told ? QUICK_NONE : quick_argument(function)};
+    if (function->count < 0 && function->alignment < 0 && function->out < 0 && !told) {
         uint32_t first = 0;
         while (memcmp(&functions[first].does, function, sizeof *function))
             first++;

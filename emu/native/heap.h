@@ -7,8 +7,11 @@
 #define HP_DEEPEST 64 /* traced functions inside each other, of one thread */
 #define HP_FRAMES 64  /* of one call stack */
 
-/* What a traced function does to the heap. */
-enum { HP_ALLOCATE = 1, HP_RESIZE, HP_RELEASE, HP_ASK };
+/* What a traced function does to the heap. The last three are of pools: to release what is in one, to leave that to the
+ * thread's first one, and to make one that which the thread's plain calls allocate from. */
+enum { HP_ALLOCATE = 1, HP_RESIZE, HP_RELEASE, HP_ASK, HP_SWEEP, HP_MERGE, HP_CHOOSE };
+
+#define HP_DEFAULT_POOL -2 /* in place of an argument: the one that HP_CHOOSE has told of */
 
 enum { /* of a function */
     HP_LOG2 = 1,      /* its alignment is in the low six bits, as a power of two (mallocx) */
@@ -41,10 +44,11 @@ typedef struct { /* a traced function; arguments by number, -1: it has none such
     uint8_t verb, kind, family, options;
     int8_t size, count, pointer, alignment, out;
     uint8_t aligned; /* what it makes is aligned to 1 << aligned, or as far as the size asks for if that is 16 or less */
-    int8_t unused[6];
+    int8_t pool;     /* -1: of none */
+    int8_t unused[5];
 } hp_function;
 
-typedef struct { /* one call, written when it has returned; emu/trace/heap.py documents it */
+typedef struct { /* one call, written when it has returned, or a block that went with its pool (kind 0); emu/trace/heap.py documents it */
     uint64_t entry, size, pointer, result, born, freed;
     uint32_t cost, site, stack, tid, alignment, faults;
     uint16_t syscalls, function;
@@ -58,7 +62,8 @@ typedef struct { /* a block, live or not, at an address where one began */
     uint64_t freed_at; /* instructions at the entry of the call that released it; 0: it lives */
     uint32_t site, stack, freed_site, freed_stack;
     uint16_t function, freed_function;
-    uint8_t family, inner, used, unused[9]; /* used: 1 */
+    uint8_t family, inner, used, unused; /* used: 1 */
+    uint64_t pool; /* 0: none, or the thread's first one */
 } hp_block;
 
 typedef struct { /* live blocks of one call stack or, where none was taken, one call site */

@@ -60,16 +60,26 @@ static int grow_blocks(void)
 /* What is added up: a block of more than PTRDIFF_MAX bytes, which only a broken allocator makes, is none. */
 static inline uint64_t possible(uint64_t size) { return size >> 63 ? 0 : size; }
 
+static uint64_t made_in; /* the pool of the block that is inserted next; 0: none is known */
+
+#include "heap_pools.h"
+
 /* The block that the call has made. */
 static inline void insert(hp_event *e, uint8_t family)
 {
     hp_block *b = block_at(e->result);
     uint8_t inner = e->flags & HP_INNER;
-    if (lives(b) && !b->inner) {
-        if (inner)
+    uint64_t pool = made_in;
+    made_in = 0;
+    if (lives(b)) {
+        if (b->inner)
+            pool = pool ? pool : b->pool; /* of the call inside, whose block it is */
+        else if (inner)
             return; /* the call around it is about to release or to resize this one */
-        e->flags |= HP_OVERLAPS;
-        e->freed += b->size;
+        else {
+            e->flags |= HP_OVERLAPS;
+            e->freed += b->size;
+        }
     }
     if (b->used)
         dead -= b->freed_at != 0;
@@ -82,7 +92,9 @@ static inline void insert(hp_event *e, uint8_t family)
         blocks_used++;
     }
     *b = (hp_block){e->result, possible(e->size), H.events, 0, e->site, e->stack, 0, 0,
-                    e->function, 0, family, inner, 1, {0}};
+                    e->function, 0, family, inner, 1, 0, pool};
+    if (pool)
+        join(b);
     if (mc_on)
         mc_made(e->result, e->size, e->function, inner);
 }

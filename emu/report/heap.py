@@ -70,7 +70,8 @@ def _totals(heap: Heap) -> Iterator[tuple[str, str]]:
         yield "traced", heap.learned
     others = _more(heap.reallocs, f"call{'s' * (heap.reallocs != 1)} of realloc") + _more(heap.failed, "failed")
     yield "allocations", f"{heap.allocations:,} of {heap.allocated_bytes:,} bytes{others}"
-    yield "frees", f"{heap.frees:,}" + _more(heap.inner, "calls inside the allocator itself")
+    swept = _more(heap.swept, "blocks released with their pools")
+    yield "frees", f"{heap.frees:,}" + swept + _more(heap.inner, "calls inside the allocator itself")
     when = f" at instruction {heap.peak.instructions:,}" if heap.peak.bytes else ""
     near = heap.timeline.near(heap.peak.instructions) if heap.peak.bytes else None
     rss = f"; RSS {near.rss:,} at {near.instructions:,}" if near else ""

@@ -70,7 +70,7 @@ STREAMS: dict[str, dict[str, Any]] = {
                "head": "binary", "places": "binary", "dear": "binary"},
     "timeline": {"instructions": "uint64", "live": "int64", "blocks": "int64", "held": "uint64", "rss": "uint64"},
     "space": {"instructions": "uint64", "start": "uint64", "end": "uint64", "kind": "uint8"},
-    "blocks": {name: _TYPES[kind[-2:]] for name, kind in BLOCK if kind[-2:] in _TYPES},
+    "blocks": {name: _TYPES[kind[-2:]] for name, kind in BLOCK if kind[-2:] in _TYPES and name != "pool"},
 }  # fmt: skip
 
 

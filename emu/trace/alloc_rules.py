@@ -6,12 +6,16 @@
     function = "my_alloc"   # a name, or an address of the file: "0x401230"
     kind = "malloc"         # one of uprobes.FORMS
     program = "worker"      # of a program that execve starts: its path in the guest, or the last part of that
-    size = "rsi"            # roles that are not where the kind has them: size, times, pointer, alignment, out
+    size = "rsi"            # roles that are not where the kind has them: size, times, pointer, alignment, out, pool
     aligned = 8             # what --strict holds it to: blocks are aligned to this (16 if it is left out),
     errno = true            # and a failure sets errno to ENOMEM
 
 A rule that names no program is of the one that the run begins with, which must have the function; those that execve
 starts follow it if they have. One that names a program is of that alone: `--alloc 'worker:my_alloc=malloc'`.
+
+A pool is known by the pointer that its functions are given: `arena_alloc=malloc:rsi,rdi` makes a block of rsi bytes in
+the pool at rdi, and `arena_free=destroy:rdi,rdi` releases all blocks of that, and the one that is the pool itself; with
+`destroy:rdi` the pool stays, empty.
 """
 
 from __future__ import annotations
@@ -21,11 +25,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from emu import uprobes
-from emu.calls import ALLOCATE, ASK, RELEASE, RESIZE, RULED, SETS_ERRNO, AllocRule, Function, RuleError
+from emu.calls import ALLOCATE, ASK, RELEASE, RESIZE, RULED, SETS_ERRNO, SWEEP, AllocRule, Function, RuleError
 from emu.elf import Elf
 
-ROLES = ("size", "times", "pointer", "alignment", "out")
-MEANT = {ALLOCATE: set(ROLES) - {"pointer"}, RESIZE: set(ROLES), RELEASE: set(ROLES) - {"out"}, ASK: {"pointer"}}
+ROLES = ("size", "times", "pointer", "alignment", "out", "pool")
+MEANT = {
+    ALLOCATE: set(ROLES) - {"pointer"}, RESIZE: set(ROLES), RELEASE: set(ROLES) - {"out", "pool"}, ASK: {"pointer"},
+    SWEEP: {"pool", "pointer"},
+}  # fmt: skip
 PROMISES = ("aligned", "errno")
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -74,7 +81,7 @@ def parse_rule(text: str) -> AllocRule:
     form = _form(kind.strip(), text)
     words = [word.strip() for word in registers.split(",")] if colon else []
     if colon and not form.needed <= len(words) <= len(form.roles):
-        raise RuleError(f"alloc rule {text!r}: {kind} takes {', '.join(form.roles)}: {form.needed} registers")
+        raise RuleError(f"alloc rule {text!r}: {kind} takes {_words(form)} registers")
     return AllocRule(where, uprobes.of_form(kind.strip(), [_register(word, text) for word in words]), program)
 
 
@@ -82,6 +89,12 @@ def _form(kind: str, where: str) -> uprobes.Form:
     if kind not in uprobes.FORMS:
         raise RuleError(f"alloc rule {where!r}: no kind {kind!r}; there are {', '.join(uprobes.FORMS)}")
     return uprobes.FORMS[kind]
+
+
+def _words(form: uprobes.Form) -> str:
+    """`size[, pool]: 1 to 2`"""
+    more = "".join(f"[, {role}]" for role in form.roles[form.needed :])
+    return f"{', '.join(form.roles[: form.needed])}{more}: {form.needed}" + (f" to {len(form.roles)}" if more else "")
 
 
 def _register(word: object, where: str) -> int:

@@ -44,7 +44,7 @@ EVENT = (
     ("faults", "<u4"),  # page faults from entry to return
     ("syscalls", "<u2"),
     ("function", "<u2"),  # index in Heap.functions
-    ("kind", "u1"),  # index in uprobes.KINDS
+    ("kind", "u1"),  # index in uprobes.KINDS; 0: no call, but a block that went with its pool, by `function`
     ("depth", "u1"),  # of how many traced calls it is inside
     ("flags", "<u2"),  # emu.calls: INNER, TAIL, …
 )
@@ -62,7 +62,8 @@ BLOCK = (
     ("family", "u1"),
     ("inner", "u1"),  # made inside another traced call: the allocator's own
     ("used", "u1"),  # 0: an empty place in the table
-    ("unused", "V9"),
+    ("unused", "V1"),
+    ("pool", "<u8"),  # the one that it was made in; 0: none, or the first one of its thread
 )
 GATHERED = 1 << 16  # events that are handed to the folds at one time
 MISUSES = 100  # reported with their stacks; all are counted

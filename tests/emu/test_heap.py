@@ -21,7 +21,7 @@ from emu.trace.alloc_rules import parse_rule
 from emu.trace.heap import EVENT
 
 KINDS = {"m": "malloc", "c": "calloc", "r": "realloc", "a": "memalign", "f": "free", "u": "usable",
-         "n": "new", "N": "new[]", "d": "delete", "D": "delete[]"}  # fmt: skip
+         "n": "new", "N": "new[]", "d": "delete", "D": "delete[]", "y": "destroy", "w": ""}  # fmt: skip
 LIMITS: dict[str, Any] = {"max_instructions": 2_000_000_000, "timeout": 120.0}
 
 

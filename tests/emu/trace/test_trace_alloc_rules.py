@@ -11,12 +11,15 @@ from emu import uprobes
 from emu.calls import (
     ALLOCATE,
     ASK,
+    DEFAULT_POOL,
     EXACT_SIZE,
     LOG2,
     NEVER_NULL,
+    NO_POOL,
     RELEASE,
     RESIZE,
     SETS_ERRNO,
+    SWEEP,
     ZEROES,
     RuleError,
 )
@@ -72,6 +75,24 @@ def test_a_rule_names_kind_and_registers() -> None:
     rule = parse_rule("0x401000=realloc:rdx,rcx")
     assert (rule.where, rule.does.verb, rule.does.pointer, rule.does.size) == ("0x401000", RESIZE, 2, 3)
     assert parse_rule("f=free").does.pointer == 0
+    rule = parse_rule("arena_alloc=malloc:rsi,rdi")
+    assert (rule.does.verb, rule.does.size, rule.does.pool) == (ALLOCATE, 1, 0)
+    rule = parse_rule("arena_free=destroy:rdi")
+    assert (rule.does.verb, rule.does.pool, rule.does.pointer) == (SWEEP, 0, -1)
+
+
+def test_a_heap_of_mimallocs_is_the_first_argument_or_the_threads_default() -> None:
+    for name, pool in (
+        ("mi_heap_malloc", 0), ("mi_heap_alloc_new_n", 0), ("mi_heap_destroy", 0), ("mi_heap_new", NO_POOL),
+        ("mi_malloc", DEFAULT_POOL), ("mi_posix_memalign", DEFAULT_POOL), ("mi_new", DEFAULT_POOL),
+        ("mi_free", NO_POOL), ("mi_usable_size", NO_POOL), ("malloc", NO_POOL), ("tc_malloc", NO_POOL),
+    ):  # fmt: skip
+        does = uprobes.known(name)
+        assert does is not None
+        assert does.pool == pool, name
+    malloc, ours = uprobes.known("malloc"), uprobes.known("mi_malloc")
+    assert malloc and ours  # noqa: PT018
+    assert uprobes.merged([(16, "malloc", malloc), (16, "mi_malloc", ours)])[0].function.pool == DEFAULT_POOL
 
 
 @pytest.mark.parametrize(
@@ -83,8 +104,9 @@ def test_a_rule_names_kind_and_registers() -> None:
         (":f=malloc", "NAME=KIND"),
         ("f=gobble", "no kind 'gobble'"),
         ("f=malloc:rax", "'rax' passes no argument"),
-        ("f=malloc:rdi,rsi", "1 registers"),
-        ("f=realloc:rdi", "2 registers"),
+        ("f=free:rdi,rsi", "takes pointer: 1 registers"),
+        ("f=malloc:rdi,rsi,rdx", r"takes size\[, pool\]: 1 to 2 registers"),
+        ("f=realloc:rdi", "2 to 3 registers"),
     ],
 )
 def test_a_bad_rule_is_refused(text: str, why: str) -> None:
