@@ -86,14 +86,15 @@ class Cursor:
 
     def uleb(self) -> int:
         """LEB128; numbers of DWARF have 64 bits at most."""
-        value = shift = 0
-        while shift < 70:
-            byte = self.unsigned(1)
-            value |= (byte & 127) << shift
-            shift += 7
+        data, first = self.data, self.at
+        value = 0
+        for at in range(first, min(first + 10, self.end)):
+            byte = data[at]
+            value |= (byte & 127) << 7 * (at - first)
             if byte < 128:
+                self.at = at + 1
                 return value
-        raise Unreadable("a number of more than 64 bits")
+        raise Unreadable("a number that is cut off, or has more than 64 bits")
 
     def sleb(self) -> int:
         at = self.at

@@ -6,6 +6,7 @@ asks, for a few addresses at its end: pyelftools takes 70 ms to be imported and 
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_right
 from collections.abc import Iterator
 
@@ -21,8 +22,9 @@ class LineTables:
     def __init__(self, elf: Elf) -> None:
         self._code = [(segment.vaddr, segment.end) for segment in elf.executable]
         self._sections, self._effort = Sections(elf), Effort()
+        self._all = Units(self._sections, self._effort) if _presentable(elf) else None
         self._units: list[Unit] = []  # those that were read; what comes after it failed is not
-        self._unread: Iterator[Unit] = iter(Units(self._sections, self._effort)) if _presentable(elf) else iter(())
+        self._unread: Iterator[Unit] = iter(self._all or ())
         self._programs: dict[int, tuple[LineProgram, list[Line]] | None] = {}  # by offset
 
     def find(self, va: int) -> tuple[str, int] | None:
@@ -30,17 +32,19 @@ class LineTables:
         if not any(start <= va < end for start, end in self._code):
             return None
         for unit in self._covering(va):
-            try:
+            with contextlib.suppress(Unreadable):
                 found = self._find_in(unit, va)
-            except Unreadable:
-                continue
-            if found is not None:
-                return found
+                if found is not None:
+                    return found
         return None
 
     def _covering(self, va: int) -> Iterator[Unit]:
-        """Units that tell that they cover `va`, read one after the other until somebody is content; then those that do
-        not tell what they cover."""
+        """The unit that an index has for `va`; units that tell that they cover it, read one after the other until
+        somebody is content; then those that do not tell what they cover."""
+        with contextlib.suppress(Unreadable):
+            indexed = self._all.at(va) if self._all else None
+            if indexed is not None:
+                yield indexed
         at = 0
         while at < len(self._units) or self._read_one():
             if self._units[at].ranges is not None and self._units[at].covers(va):
@@ -73,8 +77,8 @@ class LineTables:
     def _read(self, offset: int) -> tuple[LineProgram, list[Line]]:
         """The program there and its lines by address. A linker that drops a function leaves its lines at address 0."""
         program = LineProgram(self._sections, offset, self._effort)
-        lines = [line for line in program.lines() if any(start <= line.start < end for start, end in self._code)]
-        return program, sorted(lines)
+        low, high = min(start for start, _ in self._code), max(end for _, end in self._code)
+        return program, sorted(line for line in program.lines() if low <= line[0] < high)
 
 
 def _presentable(elf: Elf) -> bool:

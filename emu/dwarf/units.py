@@ -6,7 +6,10 @@ Source: DWARF 5, sections 2.17 (ranges), 3.1.1 (the entry), 7.5 (headers, abbrev
 
 from __future__ import annotations
 
+import contextlib
+from bisect import bisect_right
 from collections.abc import Iterator
+from functools import cached_property
 
 from emu.dwarf.cursor import ADDR, ADDRX, IMPLICIT_CONST, RNGLISTX, Cursor, Effort, Sections, Unreadable, Widths
 
@@ -37,20 +40,47 @@ class Units:
 
     def __iter__(self) -> Iterator[Unit]:
         """In their order. Raises Unreadable where it cannot go on; a unit that cannot be read is left out."""
-        info, abbreviations = self._sections.find(".debug_info"), self._sections.find(".debug_abbrev")
+        info = self._sections.find(".debug_info")
         while not info.done:
             length, offset = info.length()
             unit = info.part(info.offset, length)
             info.skip(length)
             self._effort.spend(16)
             try:
-                found = self._unit(unit, offset, abbreviations)
+                found = self._unit(unit, offset)
             except Unreadable:
                 found = None
             if found is not None:
                 yield found
 
-    def _unit(self, unit: Cursor, offset: int, abbreviations: Cursor) -> Unit | None:
+    def at(self, va: int) -> Unit | None:
+        """The one that covers `va` by .debug_aranges, which gcc writes and clang does not. Raises Unreadable."""
+        index = bisect_right(self._arranged, va, key=lambda each: each[0]) - 1
+        if index < 0 or va >= self._arranged[index][1]:
+            return None
+        unit = self._sections.find(".debug_info").part(self._arranged[index][2])
+        length, offset = unit.length()
+        return self._unit(unit.part(unit.offset, length), offset)
+
+    @cached_property
+    def _arranged(self) -> list[tuple[int, int, int]]:
+        """(start, end, offset of the unit), by address; up to what cannot be read."""
+        tables, found = self._sections.find(".debug_aranges"), []
+        with contextlib.suppress(Unreadable):
+            while not tables.done:
+                length, offset = tables.length()
+                table = tables.part(tables.offset, length)
+                tables.skip(length)
+                self._effort.spend(length)
+                version, unit, address, segment = (table.unsigned(width) for width in (2, offset, 1, 1))
+                if (version, address, segment) == (2, 8, 0):
+                    table.skip(-(table.offset + (4 if offset == 4 else 12)) % 16)  # from the table's first byte on
+                    while (entry := (table.unsigned(8), table.unsigned(8))) != (0, 0):
+                        found.append((entry[0], sum(entry), unit))
+        return sorted(found)
+
+    def _unit(self, unit: Cursor, offset: int) -> Unit | None:
+        abbreviations = self._sections.find(".debug_abbrev")
         version, address = unit.unsigned(2), 0
         if not 2 <= version <= 5:
             raise Unreadable(f"DWARF {version}")

@@ -53,15 +53,19 @@ WRITTEN = {
 }
 
 
+def compiled(folder: Path, options: str) -> Elf:
+    (folder / "inner").mkdir()
+    for name, text in (("inner/twice.h", HEADER), ("first.c", FIRST), ("second.c", SECOND)):
+        (folder / name).write_text(text)
+    command = ["gcc", "-O0", *options.split(), "-o", "program", "first.c", "second.c"]
+    subprocess.run(command, cwd=folder, check=True)
+    return read_elf(str(folder / "program"))
+
+
 @pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
 @pytest.mark.parametrize("options", FORMATS)
 def test_each_version_and_form_tells_the_lines_as_they_were_written(options: str, tmp_path: Path) -> None:
-    (tmp_path / "inner").mkdir()
-    for name, text in (("inner/twice.h", HEADER), ("first.c", FIRST), ("second.c", SECOND)):
-        (tmp_path / name).write_text(text)
-    command = ["gcc", "-O0", *options.split(), "-o", "program", "first.c", "second.c"]
-    subprocess.run(command, cwd=tmp_path, check=True)
-    symbols = Symbols(read_elf(str(tmp_path / "program")))
+    symbols = Symbols(compiled(tmp_path, options))
     tables = LineTables(symbols.elf)
     for name, (file, lines) in WRITTEN.items():
         function = symbols.find(name)
@@ -70,6 +74,26 @@ def test_each_version_and_form_tells_the_lines_as_they_were_written(options: str
         assert found[0] == (file, lines[0])
         assert sorted(set(found), key=str) == sorted(((file, line) for line in lines), key=str)
     assert tables.find(symbols.elf.entry) is None  # of the C library, without lines
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
+def test_an_index_leads_to_the_unit_and_one_that_lies_changes_no_answer(tmp_path: Path) -> None:
+    elf = compiled(tmp_path, "-gdwarf-5")
+    index, function = elf.section(".debug_aranges"), Symbols(elf).find("other")
+    assert index is not None
+    assert function is not None
+    vas = range(function.value, function.value + function.size)
+    tables = LineTables(elf)
+    told = [tables.find(va) for va in vas]
+    assert None not in told
+    assert tables._units == []  # no other was read on the way
+    rng = random.Random(8)
+    for _ in range(40):
+        content = bytearray(elf.content)
+        for _ in range(rng.randint(1, 8)):
+            content[index.offset + rng.randrange(index.size)] = rng.choice((0, 1, 0x40, 0xFF, rng.randrange(256)))
+        wrong = LineTables(Elf(bytes(content)))
+        assert [wrong.find(va) for va in vas] == told
 
 
 def rows_of(elf: Elf) -> list[tuple[int, int]]:
