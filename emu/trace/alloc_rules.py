@@ -197,7 +197,7 @@ def _found(elf: Elf, bias: int, rule: AllocRule) -> Iterator[tuple[int, str, Fun
 
         near = difflib.get_close_matches(rule.where, {symbol.name for symbol in code}, 5, 0.5)
         hint = f"; is it {', '.join(near)}?" if near else "" if code else ": the file has no symbols; give an address"
-        other = "" if rule.program else "; of a program that it starts: PROGRAM:NAME"
+        other = "" if rule.program else f"; if a program that it starts has it, write PROGRAM:{rule.where}=…"
         raise RuleError(f"alloc rule for {rule.where!r}: the program has no such function{hint}{other}")
     for va in sorted(found):
         yield va + bias, rule.where, rule.does

@@ -380,7 +380,7 @@ def test_a_rule_may_be_of_a_program_that_execve_starts(tmp_path: Path) -> None:
     assert run.notes == [
         "the rules for 'third' were not used: no such program was started, but /replaced.elf, /mnt/second"
     ]
-    with pytest.raises(emu.ConfigError, match=r"'_ZL4makem': the program has no such function; .*PROGRAM:NAME"):
+    with pytest.raises(emu.ConfigError, match=r"'_ZL4makem': the program has no such function; .*PROGRAM:_ZL4makem=…"):
         emu.run(first, ("/mnt/second",), heap=True, alloc="_ZL4makem=malloc", mounts=mounts, **LIMITS)
 
 
@@ -395,7 +395,7 @@ def test_what_a_program_of_execve_has_not_is_told_of_it_and_the_rest_is_traced(t
     whys = [(failure.error.filename, failure.error.strerror) for failure in run.failures]
     assert [filename for filename, _ in whys] == ["/mnt/second"] * 2
     assert "'_ZL4mak': the program has no such function; is it _ZL4makem" in str(whys[0][1])
-    assert "PROGRAM:NAME" not in str(whys[0][1])
+    assert "PROGRAM:" not in str(whys[0][1])
     assert "0x10: no code is there" in str(whys[1][1])
     recorded = read(str(record))
     assert (render(recorded.heap), recorded.cut) == (render(run.heap), "")

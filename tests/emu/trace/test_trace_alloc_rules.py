@@ -127,6 +127,12 @@ def test_a_rule_may_be_of_one_program() -> None:
     assert [rule.where for rule in concerning(rules, ["/other/worker"], by_address=False)] == ["b", "a"]
 
 
+def test_the_file_that_the_readme_shows_says_what_the_readme_says() -> None:
+    text = (Path(__file__).parents[3] / "README.md").read_text().split("```toml\nalloc-from")[1].split("```")[0]
+    rule = parse_rule(text.split("--alloc '")[1].split("'")[0])
+    assert parse_toml(f"alloc-from{text}", "rules.toml") == ((rule,), ("libpool.a",))
+
+
 def test_a_toml_file_names_libraries_from_where_it_is() -> None:
     told_ = parse_toml('alloc-from = ["libpool.a", "/usr/lib/libc.a"]\n', "rules/pool.toml")
     assert told_ == ((), ("rules/libpool.a", "/usr/lib/libc.a"))
@@ -179,7 +185,7 @@ def test_a_bad_toml_file_is_refused(text: str, why: str) -> None:
 def test_a_function_that_is_not_there_is_refused_naming_candidates(program: Elf) -> None:
     with pytest.raises(RuleError, match=r"no such function; is it .*malloc"):
         probes_of(program, 0, [parse_rule("mallok=malloc")])
-    with pytest.raises(RuleError, match=r"PROGRAM:NAME$"):
+    with pytest.raises(RuleError, match=r"write PROGRAM:mallok=…$"):
         probes_of(program, 0, [parse_rule("mallok=malloc")])
     with pytest.raises(RuleError, match="no code is there"):
         probes_of(program, 0, [parse_rule("0x10=malloc")])
