@@ -70,8 +70,9 @@ def _totals(heap: Heap) -> Iterator[tuple[str, str]]:
         yield "traced", heap.learned
     others = _more(heap.reallocs, f"call{'s' * (heap.reallocs != 1)} of realloc") + _more(heap.failed, "failed")
     yield "allocations", f"{heap.allocations:,} of {heap.allocated_bytes:,} bytes{others}"
+    inner = _more(heap.inner, f"call{'s' * (heap.inner != 1)} inside the allocator itself")
     swept = _more(heap.swept, "blocks released with their pools")
-    yield "frees", f"{heap.frees:,}" + swept + _more(heap.inner, "calls inside the allocator itself")
+    yield "frees", f"{heap.frees:,}{_back(heap)}{swept}{inner}"
     when = f" at instruction {heap.peak.instructions:,}" if heap.peak.bytes else ""
     near = heap.timeline.near(heap.peak.instructions) if heap.peak.bytes else None
     rss = f"; RSS {near.rss:,} at {near.instructions:,}" if near else ""
@@ -93,6 +94,12 @@ def _totals(heap: Heap) -> Iterator[tuple[str, str]]:
         yield "not returned", calls + _more(heap.lost, "not traced: too many inside each other") + untold
     if heap.ended_early:
         yield "not traced", f"the rest of the run: {heap.ended_early}"
+
+
+def _back(heap: Heap) -> str:
+    """Frees may be of NULL, or misuse, and realloc gives blocks back, too."""
+    back = heap.allocations - heap.live_blocks
+    return f" calls; {back:,} block{'s' * (back != 1)} given back in all" if back != heap.frees else ""
 
 
 def _promises(strict: Strictness) -> str:

@@ -22,6 +22,7 @@ def test_the_report_tells_counts_misuse_leaks_sites_and_costs() -> None:
     done = heapscope("--heap", "--stack", "8", str(elf("heap/misuses")), "double-free")
     text = done.stderr[done.stderr.index("=== heap") :]
     assert "  allocations      3 of 120 bytes\n" in text
+    assert "  frees            2 calls; 1 block given back in all\n" in text
     assert "  misuse           1\n" in text
     assert "\ndouble-free: free(0x" in text
     assert "  freed by free, instruction " in text
