@@ -139,6 +139,8 @@ class Shadow:
                 page.blank &= ~mask
                 if mask == ALL:
                     page.start = 0
+            if pointer % PAGE == 0:
+                self._page(pointer // PAGE).start |= 1
 
     def wrote(self, va: int, size: int) -> None:
         """Somebody has written there."""

@@ -314,8 +314,11 @@ EXPORT void mc_asked(uint64_t pointer, uint64_t size, uint64_t usable, uint32_t 
 
 EXPORT void mc_gone(uint64_t pointer, uint64_t size)
 {
-    if (pointer < USER && size <= USER - pointer)
-        paint(pointer, end_of(pointer, size), DEAD);
+    if (pointer >= USER || size > USER - pointer)
+        return;
+    paint(pointer, end_of(pointer, size), DEAD);
+    if (pointer % PAGE == 0) /* a whole page has forgotten it */
+        own(pointer / PAGE)->start[0] |= 1;
 }
 
 /* What was mapped anew was never part of a block. */

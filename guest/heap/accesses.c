@@ -117,6 +117,7 @@ int main(int argc, char **argv) {
         CHECK(low && high && (unsigned long)low % PAGE == 0);
         if (!strcmp(what, "edge")) put(low + 8192);
         if (!strcmp(what, "edge-before")) put(low - 1);
+        if (!strcmp(what, "edge-of-freed")) drop(low), put(low + 5000);
         if (!strcmp(what, "edge-inside")) put(low + 8191), put(low + 4096), put(high), put(high + 8191);
     }
     if (!strcmp(what, "unmapped")) p = make(1 << 20), drop(p), put(p + 100);

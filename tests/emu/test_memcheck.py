@@ -82,6 +82,14 @@ def test_whole_pages_of_a_block_are_its_own(kind: str) -> None:
 
 
 @pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("kind", ["glibc", "tcmalloc"])
+def test_whole_pages_that_were_freed_know_of_which_block(kind: str, native: bool) -> None:
+    (misuse,) = checked(elf("heap/accesses", kind), ("edge-of-freed",), native=native)[1].misuse
+    assert misuse.text.endswith(", 5000 bytes inside a freed block of 8192 bytes")
+    assert misuse.freed is not None
+
+
+@pytest.mark.parametrize("native", [True, False])
 @pytest.mark.parametrize("memcheck", [False, True])
 def test_the_access_that_killed_it_is_told_where_a_freed_block_has_been_unmapped(memcheck: bool, native: bool) -> None:
     options = HeapOptions(stack=8, memcheck=memcheck)
