@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import threading
 
 FORWARDED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 ERESTARTSYS = 512  # what a syscall that a signal cut short returns inside the kernel
@@ -37,7 +40,7 @@ class Interrupts:
         self._arrived: list[int] = []  # not yet given to the guest
         self._seen = 0
         self._interactive = interactive
-        self._catch = catch and threading.current_thread() is threading.main_thread()
+        self._catch = catch
         self._before: list[tuple[signal.Signals, signal._HANDLER]] = []
         self.wake_fd, self._wake = os.pipe()
         os.set_blocking(self.wake_fd, False)
@@ -45,10 +48,11 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if self._catch:
-            for number in FORWARDED:
-                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays nohup
-                    self._before.append((number, signal.signal(number, self._on_signal)))
+            with contextlib.suppress(ValueError):  # another thread than the main one: signals are not for it
+                self._catch_signals()
         if self._timeout is not None:
+            import threading
+
             self._deadline = time.monotonic() + self._timeout
             self._timer = threading.Timer(self._timeout, lambda: self.stop())
             self._timer.daemon = True
@@ -63,6 +67,11 @@ class Interrupts:
             signal.signal(number, handler)
         os.close(self.wake_fd)
         os.close(self._wake)
+
+    def _catch_signals(self) -> None:
+        for number in FORWARDED:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays nohup
+                self._before.append((number, signal.signal(number, self._on_signal)))
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self.hard = self.hard or bool(self._arrived if self._interactive else self._seen)

@@ -79,6 +79,7 @@ class Machine:
     def __init__(self, config: RunConfig, streams: Streams, probes: Probes) -> None:
         self.config = config
         self.sampler: Sampler | None = None
+        self._booted = b""  # the file that `boot` was given; forgotten when it runs
         self.replaced: Callable[[], None] | None = None  # called when execve has put a program in another's place
         self.ram = _take_ram(config.memory)
         self.cpu = UnicornCpu(self.ram, native=config.native)
@@ -89,6 +90,7 @@ class Machine:
     def boot(self, program: str, content: bytes, argv: list[bytes]) -> None:
         """Load the ELF file `content`, known to the host as `program`. Raises kernel.task.elf.ExecError."""
         name = os.fsencode(guest_path(program, self.config))
+        self._booted = content
         self.kernel.boot(content, name, argv, self.config.environ, os.fsencode(self.config.argv0 or program))
 
     def image(self) -> Image:
@@ -98,7 +100,10 @@ class Machine:
         task = self.kernel.current
         mm, exe = task.mm, task.process.exe
         assert exe is not None
-        elf = Elf(exe.inode.open(exe, 0).pread(exe.inode.size, 0))
+        content = self._booted
+        if content[:4] != b"\x7fELF":  # execve has put it there, or it is a script's interpreter
+            content = exe.inode.open(exe, 0).pread(exe.inode.size, 0)
+        elf = Elf(content)
         bias = mm.start_code - min(segment.vaddr for segment in elf.executable)
         argv = tuple(_peek(mm)(mm.arg_start, mm.arg_end - mm.arg_start).split(b"\0")[:-1])
         return Image(elf, bias, os.fsdecode(full_name(exe)), argv, exe.inode)
@@ -133,6 +138,7 @@ class Machine:
         `unread` is asked now and then: true ends the run."""
         kernel, cpu, limit = self.kernel, self.cpu, self.config.max_instructions
         interrupts.stop, interrupts.give = cpu.stop, kernel.interrupt
+        self._booted = b""
         mm = kernel.current.mm
         while kernel.running:
             until = kernel.until

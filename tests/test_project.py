@@ -15,7 +15,7 @@ import toolchain
 
 REPO = Path(__file__).resolve().parent.parent
 README = (REPO / "README.md").read_text()
-HEAVY = ("numpy", "rich", "capstone", "pyarrow", "elftools", "dataclasses", "inspect", "subprocess")
+HEAVY = ("numpy", "rich", "capstone", "pyarrow", "elftools", "dataclasses", "inspect", "subprocess", "threading")
 
 
 def fenced(marker: str) -> str:
