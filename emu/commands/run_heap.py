@@ -40,7 +40,9 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
         default=[],
         help="[PROGRAM:]NAME=KIND[:REGISTER,…]: another allocator function, by name or address, as in "
         "my_alloc=malloc:rdi; of a pool, whose blocks go together: arena_alloc=malloc:rsi,rdi and "
-        "arena_free=destroy:rdi; with PROGRAM, of a program that execve starts",
+        "arena_free=destroy:rdi; with PROGRAM, of a program that execve starts. KIND is what it is like: malloc, "
+        "calloc, realloc, reallocarray, free, free_sized, memalign, posix_memalign, new, new[], delete, delete[], "
+        "malloc_usable_size, destroy",
     )
     add(
         "--alloc-file",
@@ -67,7 +69,8 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
         metavar="FILE",
         action="append",
         default=[],
-        help="leaks and misuse to let pass, a line KIND:GLOB each, as in leak:make_table (with --heap)",
+        help="leaks and misuse to let pass, a line KIND:GLOB each, as in leak:make_table; KIND is leak, what the "
+        "report calls a misuse, or * for all, GLOB any frame's function or file (with --heap)",
     )
     add(
         "--no-default-suppressions",

@@ -118,7 +118,7 @@ def _meta(folder: str) -> dict[str, Any]:
     except ValueError as error:
         raise FolderError(f"{path}: not a trace: {error}") from None
     if not isinstance(meta, dict) or not {"schema", "functions", "bias", "heap"} <= meta.keys():
-        raise FolderError(f"{path}: not a trace's")
+        raise FolderError(f"{path}: the {META} of something else, not of a trace")
     if meta["schema"] != SCHEMA:
         raise FolderError(f"{folder}: a trace of schema {meta['schema']}; this heapscope reads schema {SCHEMA}")
     return meta

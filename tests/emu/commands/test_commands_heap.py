@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from runs import elf
 
+from emu.uprobes import FORMS
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -152,3 +154,8 @@ def test_memcheck_implies_heap_and_tells_bad_accesses_in_the_report() -> None:
     assert "  misuse           1\n" in done.stderr
     often = heapscope("--memcheck", program, "often").stderr
     assert ", just past the end of a block of 24 bytes, 1,000 times\n" in often
+
+
+def test_the_help_names_every_kind_that_a_rule_may_have() -> None:
+    words = set(heapscope("--help").stdout.replace(",", " ").replace(".", " ").split())
+    assert set(FORMS) <= words

@@ -225,12 +225,15 @@ def test_what_is_no_trace_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "newer" / "meta.json").write_text(meta.replace('"schema": 3', '"schema": 9'))
     shutil.copytree(trace, tmp_path / "cut")
     (tmp_path / "cut" / "meta.json").write_text(meta[:100])
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "meta.json").write_text('{"name": "another tool"}')
     (tmp_path / "empty").mkdir()
     refused = {
         "nowhere": "no such folder",
         "empty": "not a trace: it has no meta.json",
         "newer": "a trace of schema 9; this heapscope reads schema 3",
         "cut": "not a trace: ",
+        "other": "the meta.json of something else, not of a trace",
         "trace/meta.json": "not a trace: a file, and a trace is a folder",
     }
     for name, why in refused.items():
