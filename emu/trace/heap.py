@@ -315,9 +315,14 @@ class HeapTracer:
         pointer = int(event["pointer"])
         around = self._around(pointer) if int(event["flags"]) & NO_BLOCK else None
         stack = self._stack(self.functions[int(event["function"])].va)[1:]
-        self.caught.append(Caught(event, known, around, self._guest.describe(pointer), stack))
+        self.caught.append(Caught(event, known, around, self._lies(pointer), stack))
         if self._record is not None:
             self._record.misused(self.caught[-1])
+
+    def _lies(self, pointer: int) -> str:
+        """Where it points to, if no block is there."""
+        place, variable = self._guest.describe(pointer), self.symbols.data_at(pointer)
+        return f"it lies in the variable {variable}, {place.removeprefix('it lies ')}" if variable else place
 
     def _stack(self, rip: int | None) -> tuple[int, ...]:
         """The CPU's call stack, innermost first, at the function that begins at `rip`; None: a call has returned."""
