@@ -210,7 +210,8 @@ def _symbols(elf: Elf, symbols: Symbols) -> str:
 def _allocators(elf: Elf) -> Iterator[tuple[str, str]]:
     found = allocators_of(elf)
     if not found:
-        yield "allocators", "none found" + ("" if any(elf.symbols()) else ": there are no symbols to find them by")
+        without = ": there are no symbols to find them by; run --heap looks for the code of libc.a"
+        yield "allocators", "none found" + ("" if any(elf.symbols()) else without)
         return
     yield "allocators", f"{len(found)} functions"
     for family, functions in groupby(found, key=lambda function: function.family):

@@ -41,6 +41,18 @@ def test_info_finds_the_allocator(kind: str, family: str, capsys: pytest.Capture
     assert re.search(r" free@0x[0-9a-f]+", out)
 
 
+def test_info_says_what_finds_the_allocator_of_a_stripped_program(
+    die: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = bytearray(Path(die).read_bytes())
+    content[40:48], content[58:64] = bytes(8), bytes(6)  # no section headers
+    stripped = tmp_path / "stripped"
+    stripped.write_bytes(content)
+    stripped.chmod(0o755)
+    assert main(["info", str(stripped)]) == 0
+    assert "no symbols to find them by; run --heap looks for the code of libc.a\n" in capsys.readouterr().out
+
+
 def test_info_says_why_a_dynamic_program_does_not_run(capsys: pytest.CaptureFixture[str]) -> None:
     path = Path(shutil.which("ls") or "/bin/ls")
     if not path.exists():
