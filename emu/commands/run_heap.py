@@ -104,6 +104,8 @@ def options_of(options: argparse.Namespace) -> HeapOptions | None:
         if asked:
             raise Refusal(f"--{asked[0].replace('_', '-')} needs --heap")
         return None
+    if options.record == "":
+        raise Refusal("--record '': which folder?")
     from emu.calls import HeapOptions, RuleError
     from emu.trace.alloc_rules import told
 

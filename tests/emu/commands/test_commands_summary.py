@@ -214,6 +214,7 @@ def test_a_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
         assert done.returncode == 2
         assert why in done.stderr
         assert done.stderr.count("\n") == 1
+    assert heapscope("run", "--heap", "--record", "", str(elf("heap/misuses"))).stderr.endswith("'': which folder?\n")
     assert "--record needs --heap" in heapscope("run", "--record", "x", str(elf("heap/misuses"))).stderr
 
 
