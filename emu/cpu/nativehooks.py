@@ -14,7 +14,15 @@ from emu.cpu.hooks import FOREVER
 from kernel.cpu import FaultTable
 from kernel.mm.ram import Ram
 
-LEFT, LIMIT, NEXT_RIP, KEEP_RAX, STALE_TLB, USED = 0, 3, 4, 5, 6, 10  # fields of State, as indices of 64-bit words
+
+def _word(name: str) -> int:
+    """The index of a field of State, as of 64-bit words."""
+    offset: int = getattr(native.State, name).offset
+    return offset // 8
+
+
+LEFT, LIMIT, USED = _word("left"), _word("limit"), _word("used")
+NEXT_RIP, KEEP_RAX, STALE_TLB = _word("next_rip"), _word("keep_rax"), _word("stale_tlb")
 FIRST_FLUSH = 128  # page faults before the first flush of the TLB, which starts with 256 entries
 
 

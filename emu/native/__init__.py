@@ -26,7 +26,7 @@ class Block(ctypes.Structure):
 
     _fields_ = (
         ("address", c_uint64), ("size", c_uint16), ("count", c_uint16), ("generation", c_uint32),
-        ("watch", c_uint64), ("unused", c_uint64),
+        ("watch", c_uint64), ("run", c_void_p),
     )  # fmt: skip
 
 
@@ -39,20 +39,21 @@ class State(ctypes.Structure):
         ("unused", c_uint32),
         ("over", c_void_p),
         ("limit", c_int64),
+        ("blocks", c_void_p),
+        ("cr3", c_uint64),
+        ("syscalls", c_uint64),
+        ("entries", c_uint64),
         ("next_rip", c_uint64),
         ("keep_rax", c_uint64),
         ("stale_tlb", c_uint64),
         ("generation", c_uint64),
-        ("blocks", c_void_p),
         ("map", c_void_p),
         ("used", c_uint64),
         ("code", c_uint64),
         ("code_end", c_uint64),
         ("patched", c_uint64),
-        ("over_watched", c_void_p),
         ("ram", c_void_p),
         ("ram_size", c_uint64),
-        ("cr3", c_uint64),
         ("one_byte", c_void_p),
         ("two_byte", c_void_p),
         ("uc", c_void_p),
@@ -76,8 +77,6 @@ class State(ctypes.Structure):
         ("flush_at", c_uint64),
         ("watched", c_void_p),
         ("reached", c_void_p),
-        ("syscalls", c_uint64),
-        ("entries", c_uint64),
     )
 
 

@@ -32,16 +32,9 @@ typedef struct { /* 128 bytes */
     hp_event event;
 } frame;
 
-typedef struct { /* a call under way that heap_quick.h began; `of` NULL: there is none */
-    const traced *of;
-    uint64_t sp, ret, entry, argument, faults, syscalls, born, freed;
-    uint32_t site, flags;
-} quick_call;
-
 typedef struct {
     uint64_t tid, depth;
     uint64_t pool; /* that plain calls allocate from; 0: its first one */
-    quick_call quick;
     frame frames[HP_DEEPEST];
     st_kept kept; /* of the outermost */
 } thread;
@@ -150,7 +143,7 @@ static watch *watch_at(uint64_t address)
 }
 
 /* Its function and site as one word; 0: it is not watched. */
-EXPORT uint64_t hp_watched(uint64_t address)
+static uint64_t watch_of(uint64_t address)
 {
     const watch *w = watch_slot(address);
     return (uint64_t)w->site << 32 | w->function;
@@ -176,6 +169,7 @@ static uint32_t site_of(uint64_t ret)
     return w->site;
 }
 
+#include "heap_marks.h"
 #include "heap_blocks.h"
 #include "heap_stacks.h"
 #include "heap_totals.h"
@@ -206,8 +200,11 @@ static void settle_last(void)
     last = NULL;
     H.events++;
     const hp_function *does = &functions[e->function].does;
-    if (made)
+    if (made) {
         insert(e, does->family);
+        if (H.quick && !(e->flags & HP_INNER) && !mark(e->result, does->family))
+            mark_anew(e->result, does->family);
+    }
     tell(e, does->verb < HP_SWEEP ? does->verb : HP_RELEASE);
 }
 
@@ -473,9 +470,34 @@ static void at_watched(uint64_t address, uint64_t watch)
 
 EXPORT void hp_reached(uint64_t address)
 {
-    uint64_t watch = hp_watched(address);
+    uint64_t watch = watch_of(address);
     if (watch)
         at_watched(address, watch);
+}
+
+static __attribute__((noinline)) int run_watched(uint32_t index)
+{
+    const hs_block *b = &S->blocks[index];
+    S->last = index;
+    if (S->left < b->count)
+        return hs_over_limit(index);
+    at_watched(b->address, b->watch);
+    S->left -= b->count;
+    S->last = index;
+    return S->left < 0;
+}
+
+/* hs_state.watched. */
+static void look_at(hs_block *b)
+{
+    uint32_t function = (uint32_t)(b->watch = watch_of(b->address));
+    b->run = run_watched;
+    if (!H.quick || mc_on)
+        return;
+    if (!function)
+        b->run = run_return;
+    else if (b->watch == function && functions[function - 1].argument != QUICK_NONE)
+        b->run = allocates(&functions[function - 1]) ? run_allocate : run_release;
 }
 
 /* --- its Python side ------------------------------------------------------------------------------------------------- */
@@ -488,9 +510,11 @@ static void discard(void)
     free(blocks_memory), free(H.sites), free(H.stacks), free(H.frames), free(H.rules);
     free(watches), free(functions), free(rule_map), free(stack_map);
     forget_pools();
+    forget_marks();
     threads_used = functions_used = watches_used = 0;
-    last = NULL, region = page = ALL, made_in = 0;
-    threads = NULL, functions = NULL, watches = NULL, blocks_memory = NULL, rule_map = stack_map = NULL;
+    last = NULL, region = ALL, made_in = 0;
+    begin_quick();
+    threads = NULL, T = NULL, functions = NULL, watches = NULL, blocks_memory = NULL, rule_map = stack_map = NULL;
     memset(&H, 0, sizeof H);
 }
 
@@ -499,7 +523,7 @@ EXPORT hp_state *hp_init(hs_state *state)
 {
     discard();
     S = state;
-    S->watched = hp_watched;
+    S->watched = look_at;
     S->reached = at_watched;
     hs_forget(); /* what is counted already is looked at anew */
     H.most = ALL;
@@ -542,6 +566,8 @@ EXPORT int hp_add(uint64_t address, const hp_function *function)
 /* `tid` runs now; 0: there is no memory for it. */
 EXPORT int hp_switch(uint32_t tid)
 {
+    if (T)
+        lengthen();
     H.tid = tid;
     for (size_t i = 0; i < threads_used; i++)
         if (threads[i]->tid == tid) {
@@ -561,6 +587,7 @@ EXPORT int hp_switch(uint32_t tid)
 /* What waits is in the ring, the tables and the totals from here on. */
 EXPORT void hp_settle(void)
 {
+    lengthen();
     settle();
     H.totals->events = H.events;
     H.totals->live = (int64_t)(H.totals->allocated - H.totals->freed);
@@ -579,7 +606,7 @@ EXPORT const hp_block *hp_block_at(uint64_t pointer)
 EXPORT int hp_inside(void)
 {
     uint64_t there;
-    lengthen(T);
+    lengthen();
     R = H.registers ? H.registers : ask();
     return T->depth && T->frames[0].sp >= R[RSP] && word(T->frames[0].sp, &there) && there == T->frames[0].ret;
 }
@@ -587,10 +614,9 @@ EXPORT int hp_inside(void)
 /* The run has ended: what is still inside is written too. */
 EXPORT void hp_end(void)
 {
-    for (size_t i = 0; i < threads_used; i++) {
-        lengthen(threads[i]);
+    hp_settle();
+    for (size_t i = 0; i < threads_used; i++)
         while (threads[i]->depth)
             leave(&threads[i]->frames[--threads[i]->depth], HP_UNFINISHED);
-    }
     hp_settle();
 }

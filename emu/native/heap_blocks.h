@@ -65,7 +65,7 @@ static uint64_t made_in; /* the pool of the block that is inserted next; 0: none
 #include "heap_pools.h"
 
 /* The block that the call has made. */
-static inline void insert(hp_event *e, uint8_t family)
+static inline __attribute__((always_inline)) void insert(hp_event *e, uint8_t family)
 {
     hp_block *b = block_at(e->result);
     uint8_t inner = e->flags & HP_INNER;
@@ -118,6 +118,8 @@ static inline void release(hp_block *b, hp_event *e)
             st_released(b->pointer, &functions[b->function].does);
     }
     die(b, e->entry, e->site, e->stack, e->function);
+    if (H.quick && !b->inner)
+        mark(b->pointer, 0);
     if (mc_on)
         mc_gone(b->pointer, b->size);
 }

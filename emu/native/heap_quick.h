@@ -1,7 +1,10 @@
 /* Part of heap.c: a short way for most calls of most programs, with the same result. The calls: the program's own, of a
- * function that allocates so many bytes or that releases a block, and that itself calls no traced one. The runs: nobody takes
- * the events, call stacks, --strict or --memcheck. Where it is not just that, `lengthen` makes of it what `entered` would
- * have made, and heap.c goes on. */
+ * function that allocates so many bytes or that releases a block that lives, and that itself calls no traced one. The runs:
+ * nobody takes the events, call stacks, --strict or --memcheck. Where it is not just that, `lengthen` makes of it what
+ * `entered` would have made, and heap.c goes on.
+ *
+ * At the call and its return only what is gone later is looked at. The tables and sums are brought up to date for many
+ * calls at a time, which costs half of it: their code and their lines of the cache are not fetched anew for each. */
 
 #define QUICK_NONE 16
 
@@ -15,137 +18,238 @@ static uint8_t quick_argument(const hp_function *f)
     return QUICK_NONE;
 }
 
-/* `word` of a stack, whose page in the host is kept while nobody but the guest can change what is mapped. */
-static uint64_t page, page_entries;
-static const uint8_t *page_bytes;
+#define NOTED 256
 
-static __attribute__((noinline)) int top_afar(uint64_t sp, uint64_t *value)
+typedef struct { /* a call, noted when it happens and settled later */
+    uint64_t entry, end, argument, result;
+    const traced *of;
+    uint32_t faults, syscalls; /* made inside */
+    uint32_t site, unused;
+} note;
+
+static note notes[NOTED]; /* oldest first */
+
+static struct {
+    note *next; /* of the call under way or, if `of` is NULL, of the next one */
+    const traced *of;
+    uint64_t sp, ret;          /* of that call */
+    const uint64_t *registers; /* H's */
+    uint64_t entries; /* what S->entries was when all below was true, the address space the one that is traced, and no call
+                       * under way or unsettled the long way; ALL: it is not */
+    uint64_t page;             /* of the stack, by number; ALL: not known */
+    const uint8_t *bytes;      /* it in the host */
+    uint64_t faults, syscalls; /* up to now */
+} Q;
+
+static struct {
+    uint64_t ret;
+    uint32_t site;
+} near_sites[64];
+
+static void begin_quick(void)
 {
-    page = ALL;
+    Q.of = NULL, Q.entries = Q.page = ALL, Q.next = notes;
+    memset(near_sites, 0, sizeof near_sites);
+}
+
+/* --- what is settled later --- */
+
+static inline int allocates(const traced *t) { return t->does.verb == HP_ALLOCATE; }
+
+static inline void settle_one(const note *n)
+{
+    const traced *t = n->of;
+    uint64_t cost = n->end - n->entry;
+    hp_event e = {.entry = n->entry, .cost = cost < UINT32_MAX ? (uint32_t)cost : UINT32_MAX, .site = n->site, .faults = n->faults,
+                  .syscalls = n->syscalls < UINT16_MAX ? (uint16_t)n->syscalls : UINT16_MAX,
+                  .function = (uint16_t)(t - functions), .kind = t->does.kind};
+    H.events++;
+    if (allocates(t)) {
+        e.size = n->argument, e.result = n->result;
+        if (e.result)
+            insert(&e, t->does.family);
+        count(&e, HP_ALLOCATE, e.flags);
+        return;
+    }
+    hp_block *b = block_at(n->argument);
+    if (n->argument && lives(b)) { /* else there was no memory for it */
+        e.pointer = n->argument, e.born = b->born, e.freed = b->size;
+        die(b, e.entry, e.site, 0, e.function);
+    }
+    count(&e, HP_RELEASE, 0);
+}
+
+static __attribute__((noinline)) void settle_notes(void)
+{
+    const note *end = Q.next;
+    note under_way = *end;
+    for (const note *n = notes; n < end; n++)
+        settle_one(n);
+    *(Q.next = notes) = under_way;
+}
+
+/* The kernel was entered, or a call went the long way: is what Q says true again? */
+static __attribute__((noinline)) int ready(void)
+{
+    if (T->depth)
+        return 0;
+    settle();
+    uint64_t until_now = faults();
+    if (Q.of) {
+        uint64_t in = until_now - Q.faults + Q.next->faults, calls = S->syscalls - Q.syscalls + Q.next->syscalls;
+        Q.next->faults = in < UINT32_MAX ? (uint32_t)in : UINT32_MAX;
+        Q.next->syscalls = calls < UINT32_MAX ? (uint32_t)calls : UINT32_MAX;
+    }
+    Q.faults = until_now, Q.syscalls = S->syscalls, Q.entries = S->entries, Q.page = ALL, Q.registers = H.registers;
+    return 1;
+}
+
+/* The call under way, if there is one, and all after it go the long way. */
+static __attribute__((noinline, cold)) void lengthen(void)
+{
+    const traced *of = Q.of;
+    hp_event *e = &T->frames[0].event;
+    if (of) {
+        ready();
+        const note *n = Q.next;
+        frame *f = &T->frames[0];
+        f->sp = Q.sp, f->ret = Q.ret, f->faults = Q.faults - n->faults, f->syscalls = Q.syscalls - n->syscalls, f->out = 0;
+        *e = (hp_event){.entry = n->entry, .size = allocates(of) ? n->argument : 0, .pointer = allocates(of) ? 0 : n->argument,
+                        .site = n->site, .tid = (uint32_t)T->tid, .function = (uint16_t)(of - functions), .kind = of->does.kind};
+        Q.of = NULL;
+        T->depth = 1;
+    }
+    settle_notes();
+    if (of && e->pointer)
+        release(block_at(e->pointer), e);
+    Q.entries = ALL;
+}
+
+/* --- what happens at once --- */
+
+/* `word` of the stack. */
+static int top(uint64_t sp, uint64_t *value)
+{
     if (!word(sp, value))
         return 0;
-    if (region == sp >> 21 && !(sp & 7)) {
-        page = sp >> 12, page_entries = S->entries;
-        page_bytes = S->ram + (table[sp >> 12 & 511] & FRAME);
-    }
+    if (region == sp >> 21 && !(sp & 7))
+        Q.page = sp >> 12, Q.bytes = S->ram + (table[sp >> 12 & 511] & FRAME);
     return 1;
 }
 
-static inline int top(uint64_t sp, uint64_t *value)
+static inline void begin(const traced *t, uint64_t argument, uint64_t sp, uint64_t ret, uint32_t site)
 {
-    if (sp >> 12 != page || sp & 7 || S->entries != page_entries)
-        return top_afar(sp, value);
-    memcpy(value, page_bytes + (sp & (PAGE - 1)), 8);
-    return 1;
+    note *n = Q.next;
+    n->argument = argument;
+    n->of = t;
+    n->faults = n->syscalls = 0;
+    n->site = site;
+    n->entry = now();
+    Q.of = t, Q.sp = sp, Q.ret = ret;
 }
 
-/* The event of a call, as far as it is known. */
-static inline void write_event(hp_event *e, const quick_call *q)
+/* 0: its stack cannot be read, or it releases what is not known to live. */
+static int begin_anywhere(const traced *t)
 {
-    const traced *t = q->of;
-    int releases = t->does.verb == HP_RELEASE;
-    *e = (hp_event){.entry = q->entry, .size = releases ? 0 : q->argument, .pointer = releases ? q->argument : 0, .born = q->born,
-                    .freed = q->freed, .site = q->site, .tid = H.tid, .function = (uint16_t)(t - functions), .kind = t->does.kind,
-                    .flags = (uint16_t)q->flags};
-}
-
-/* The thread's quick call, if there is one, goes the long way from here on. */
-static __attribute__((noinline, cold)) void lengthen(thread *t)
-{
-    const quick_call *q = &t->quick;
-    if (!q->of)
-        return;
-    frame *f = &t->frames[0];
-    f->sp = q->sp, f->ret = q->ret, f->faults = q->faults, f->syscalls = q->syscalls, f->out = 0;
-    write_event(&f->event, q);
-    f->event.tid = (uint32_t)t->tid;
-    t->depth = 1;
-    t->quick.of = NULL;
-}
-
-static __attribute__((noinline)) void quick_misuse(quick_call *q)
-{
-    hp_event e;
-    write_event(&e, q);
-    name(&e, &q->of->does);
-    q->born = e.born, q->freed = e.freed, q->flags = e.flags;
-}
-
-static inline void quick_release(quick_call *q)
-{
-    hp_block *b = block_at(q->argument);
-    if (!lives(b) || b->inner || !(b->family & q->of->does.family)) {
-        quick_misuse(q);
-        return;
-    }
-    q->born = b->born;
-    q->freed = b->size;
-    die(b, q->entry, q->site, 0, (uint16_t)(q->of - functions));
-}
-
-/* 0: its stack cannot be read. */
-static __attribute__((noinline)) int quick_entry(traced *t)
-{
-    const uint64_t *r = H.registers;
-    quick_call *q = &T->quick;
-    uint64_t value = r[t->argument], sp = r[RSP], ret;
-    int releases = t->does.verb == HP_RELEASE && value;
-    if (releases)
-        __builtin_prefetch(home_of(value), 1);
-    settle();
-    if (!top(sp, &ret))
+    uint64_t sp = Q.registers[RSP], argument = Q.registers[t->argument], ret;
+    if (!top(sp, &ret) || (!allocates(t) && argument && !take_mark(argument, t->does.family)))
         return 0;
-    if (ret != t->ret || !t->site)
-        t->site = site_of(t->ret = ret);
-    *q = (quick_call){t, sp, ret, now(), value, faults(), S->syscalls, 0, 0, t->site, 0};
-    if (releases)
-        quick_release(q);
+    uint32_t site = site_of(ret), slot = ret & 63;
+    near_sites[slot].ret = ret, near_sites[slot].site = site;
+    begin(t, argument, sp, ret, site);
     return 1;
 }
 
-static __attribute__((noinline)) void quick_return(quick_call *q)
+static inline int returns(uint64_t address) { return Q.ret == address && Q.sp + 8 == Q.registers[RSP]; }
+
+/* A jump to a function that does the same, as in goes_on? */
+static inline int goes_on_quickly(const traced *t)
 {
-    static hp_event done; /* until it is settled */
-    const traced *t = q->of;
-    settle();
-    write_event(&done, q);
-    q->of = NULL;
-    measure(&done, q->faults, q->syscalls);
-    if (t->does.verb == HP_RELEASE) {
-        H.events++;
-        count(&done, HP_RELEASE, done.flags);
-        return;
-    }
-    done.result = H.registers[RAX];
-    made = done.result != 0;
-    if (made)
-        __builtin_prefetch(home_of(done.result), 1);
-    last = &done;
+    return Q.sp == Q.registers[RSP] && Q.next->entry + 1 == now() && t->alike == Q.of->alike &&
+           Q.registers[t->argument] == Q.next->argument;
 }
 
 /* 0: it is nothing for here. */
-static inline int quickly(uint64_t address, uint64_t watch)
+static int quickly(uint64_t address, uint64_t watch)
 {
-    const uint64_t *r = H.registers;
-    quick_call *q = &T->quick;
     uint32_t function = (uint32_t)watch;
-    if (q->of) {
-        if (!function && q->ret == address && q->sp + 8 == r[RSP]) {
-            quick_return(q);
+    if (Q.entries != S->entries && !ready())
+        return 0;
+    const traced *t = function ? &functions[function - 1] : NULL;
+    if (Q.of) {
+        if (!t && returns(address)) {
+            note *n = Q.next++;
+            n->end = now(), n->result = Q.registers[RAX];
+            if (allocates(Q.of) && n->result && !mark(n->result, Q.of->does.family))
+                mark_anew(n->result, Q.of->does.family);
+            Q.of = NULL;
+            if (Q.next == notes + NOTED - 1)
+                settle_notes();
             return 1;
         }
-        if (!(watch >> 32) && q->sp == r[RSP] && q->entry + 1 == now()) { /* a jump, as in goes_on */
-            const traced *t = &functions[function - 1];
-            if (t->alike == q->of->alike && r[t->argument] == q->argument)
-                return 1;
-        }
-        lengthen(T);
-        return 0;
-    }
-    if (T->depth)
-        return 0;
-    if (!function)
-        return 1; /* whence nobody comes */
-    traced *t = &functions[function - 1];
-    return t->argument != QUICK_NONE && quick_entry(t);
+        if (!(watch >> 32) && t->argument != QUICK_NONE && goes_on_quickly(t))
+            return 1;
+    } else if (!t || (t->argument != QUICK_NONE && begin_anywhere(t)))
+        return 1; /* where there is no function, nobody comes back from one */
+    lengthen();
+    return 0;
 }
+
+/* hs_block.run of a return address and of the two kinds of functions: the same, where nothing is new. They call nothing, so
+ * that they need not save registers. */
+
+static int run_watched(uint32_t index);
+
+static inline int cannot_run(const hs_block *b) { return S->left < b->count || Q.entries != S->entries; }
+
+static inline int run(const hs_block *b, uint32_t index)
+{
+    S->left -= b->count;
+    S->last = index;
+    return 0;
+}
+
+static int run_return(uint32_t index)
+{
+    const hs_block *b = &S->blocks[index];
+    const traced *t = Q.of;
+    if (cannot_run(b))
+        return run_watched(index);
+    if (t) {
+        note *n = Q.next;
+        uint64_t result = Q.registers[RAX];
+        if (!returns(b->address) || n == notes + NOTED - 2 || (allocates(t) && !mark_aligned(result, t->does.family)))
+            return run_watched(index);
+        n->end = now();
+        n->result = result;
+        if (allocates(t))
+            __builtin_prefetch(home_of(result), 1); /* there when it is settled */
+        Q.next = n + 1;
+        Q.of = NULL;
+    }
+    return run(b, index);
+}
+
+static inline __attribute__((always_inline)) int run_function(uint32_t index, int releases)
+{
+    const hs_block *b = &S->blocks[index];
+    if (cannot_run(b))
+        return run_watched(index);
+    const traced *t = &functions[b->watch - 1];
+    if (t->argument == QUICK_NONE) /* no more: see choose */
+        return run_watched(index);
+    if (Q.of)
+        return goes_on_quickly(t) ? run(b, index) : run_watched(index);
+    uint64_t sp = Q.registers[RSP], argument = Q.registers[t->argument], ret;
+    if (sp >> 12 != Q.page || sp & 7)
+        return run_watched(index);
+    memcpy(&ret, Q.bytes + (sp & (PAGE - 1)), 8);
+    if (near_sites[ret & 63].ret != ret || (releases && !take_aligned(argument, t->does.family)))
+        return run_watched(index);
+    begin(t, argument, sp, ret, near_sites[ret & 63].site);
+    return run(b, index);
+}
+
+static int run_allocate(uint32_t index) { return run_function(index, 0); }
+
+static int run_release(uint32_t index) { return run_function(index, 1); }

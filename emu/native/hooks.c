@@ -196,7 +196,9 @@ static uint32_t find_block(uint64_t address, uint64_t size)
     b->absent = absent != 0;
     b->generation = S->generation & GENERATIONS;
     b->alone = b->count == 1 && may_store(address);
-    b->watch = S->watched ? S->watched(address) : 0;
+    b->watch = 0;
+    if (S->watched)
+        S->watched(b);
     return *at = (uint32_t)S->used++;
 }
 
@@ -221,20 +223,10 @@ static void hs_over(void)
     over(index);
 }
 
-/* The same for a watched block, from which it is called each time, and which is not counted yet. 1: a stop may have been
- * asked for. */
-static int hs_watched(void)
+int hs_over_limit(uint32_t index)
 {
-    uint32_t index = S->last;
-    const hs_block *b = &S->blocks[index];
-    if (S->left < b->count) {
-        over(index);
-        return 1;
-    }
-    S->reached(b->address, b->watch);
-    S->left -= b->count;
-    S->last = index;
-    return S->left < 0;
+    over(index);
+    return 1;
 }
 
 #if defined(__x86_64__) && defined(__linux__)
@@ -247,7 +239,7 @@ static int hs_watched(void)
  *
  *   mov eax, S | sub qword [rax], count | mov dword [rax + 8], index | jns end | call [rax + 16] | nops
  * and for a watched block:
- *   mov eax, S | mov dword [rax + 8], index | call [rax + over_watched] | test eax, eax | je end | nops
+ *   mov edi, index | movabs rax, run | call rax | test eax, eax | je end | nops
  */
 static int is_call(const uint8_t *ra, int length, void *target)
 {
@@ -288,15 +280,14 @@ static size_t count_in_line(uint8_t *code, uint32_t count, uint32_t index, const
     return 24 + store;
 }
 
-static size_t call_watched(uint8_t *code, uint32_t index, const uint8_t *rip, size_t store)
+static size_t call_watched(uint8_t *code, const hs_block *b, uint32_t index, const uint8_t *rip, size_t store)
 {
-    uint32_t at = (uint32_t)(uintptr_t)S;
-    memcpy(code, (uint8_t[12]){0xB8, [5] = 0xC7, 0x40, 8}, 12);
-    memcpy(code + 1, &at, 4);
-    memcpy(code + 8, &index, 4);
-    memcpy(code + 12, rip, store);
-    memcpy(code + 12 + store, (uint8_t[]){0xFF, 0x50, offsetof(hs_state, over_watched), 0x85, 0xC0, 0x74, 0}, 7);
-    return 19 + store;
+    memcpy(code, rip, store);
+    code += store;
+    memcpy(code, (uint8_t[21]){0xBF, [5] = 0x48, 0xB8, [15] = 0xFF, 0xD0, 0x85, 0xC0, 0x74}, 21);
+    memcpy(code + 1, &index, 4);
+    memcpy(code + 7, &b->run, 8);
+    return store + 21;
 }
 
 static void patch(uint8_t *ra, void *uc, uint32_t index, void *hook)
@@ -330,7 +321,7 @@ static void patch(uint8_t *ra, void *uc, uint32_t index, void *hook)
     p -= store;
     uint8_t code[40], rip[11];
     memcpy(rip, p, store);
-    size_t length = b->watch ? call_watched(code, index, rip, store) : count_in_line(code, b->count, index, rip, store);
+    size_t length = b->watch ? call_watched(code, b, index, rip, store) : count_in_line(code, b->count, index, rip, store);
     size_t jump = b->watch ? length : 21; /* the end of the jump to `end`: its last byte says how far */
     if ((size_t)(ra - p) < length || end - p - (ptrdiff_t)jump > 127)
         return;
@@ -438,7 +429,6 @@ EXPORT hs_state *hs_init(void)
         S = &fallback;
     memset(S, 0, sizeof *S);
     S->over = hs_over;
-    S->over_watched = hs_watched;
     return S;
 }
 

@@ -38,30 +38,35 @@ typedef struct {
     uint32_t generation : 30;
     uint32_t absent : 1; /* holds an instruction that must not run: on_limit is asked each time */
     uint32_t alone : 1; /* one instruction, which may store: see hs_on_block */
-    uint64_t watch; /* what `watched` said of the address: heap.c's; 0: not watched */
-    uint64_t unused;
+    uint64_t watch; /* heap.c's; 0: not watched */
+    int (*run)(uint32_t index); /* of a watched block: called by patched code before it runs; 1: a stop may have been asked for */
 } hs_block;
 
 typedef struct {
-    /* counting: see emu/cpu/hooks.py. total = limit - left; a block that takes `left` below 0 goes to hs_over */
+    /* What each visit to a watched block looks at comes first: two lines of the cache. Translated code names what lies
+     * within 127 bytes of the beginning.
+     * counting: see emu/cpu/hooks.py. total = limit - left; a block that takes `left` below 0 goes to hs_over */
     int64_t left;
     uint32_t last, unused; /* index of the last counted block; 0: none */
     void (*over)(void);
     int64_t limit;
+    hs_block *blocks;
+    uint64_t cr3;
+    uint64_t syscalls;
+    uint64_t entries; /* to the kernel, in C or in Python: in between nothing but the guest changes its memory */
+
     uint64_t next_rip; /* inside a syscall: the address after it */
     uint64_t keep_rax; /* set by on_syscall: the call has no value */
     uint64_t stale_tlb; /* to be flushed before the guest goes on */
     uint64_t generation;
-    hs_block *blocks;
     uint32_t *map;          /* indices of blocks, by address */
     uint64_t used;          /* blocks [1, used) are taken; HS_BLOCKS: no room, the translations must be dropped */
     uint64_t code, code_end; /* Unicorn's buffer of translated code, if it may be patched; else 0 */
     uint64_t patched;
-    int (*over_watched)(void); /* within 127 bytes of the beginning */
 
     /* guest memory */
     uint8_t *ram;
-    uint64_t ram_size, cr3;
+    uint64_t ram_size;
     const uint8_t *one_byte, *two_byte;
 
     /* Unicorn */
@@ -87,12 +92,14 @@ typedef struct {
     /* how the TLB is made to grow: flushed after so many page faults, then after twice as many */
     uint64_t faults, flush_at;
 
-    /* heap.c; NULL: nothing is traced. `reached` is called before a watched block is counted, each time it is to run */
-    uint64_t (*watched)(uint64_t address);
+    /* heap.c; NULL: nothing is traced. `watched` fills `watch` and `run` of a new block; `reached` is called before one that
+     * is watched is counted, each time it is to run and `run` is not called */
+    void (*watched)(hs_block *block);
     void (*reached)(uint64_t address, uint64_t watch);
-    uint64_t syscalls;
-    uint64_t entries; /* to the kernel, in C or in Python: in between nothing but the guest changes its memory */
 } hs_state;
+
+/* The block at `index` is to run and does not fit below the limit. */
+int hs_over_limit(uint32_t index);
 
 /* Copy up to n bytes of guest memory at va; how many were there. */
 size_t hs_read_guest(uint64_t va, void *to, size_t n);
