@@ -110,17 +110,18 @@ def type_name(kind_: int) -> str:
 @cache
 def notes(elf: Elf) -> list[Any]:
     """The entries of the PT_NOTE segments, as pyelftools has them; what was read before a broken one."""
+    found: list[Any] = []
+    Patience().ask(lambda: found.extend(_notes(elf)), None)
+    return found
+
+
+def _notes(elf: Elf) -> Iterator[Any]:
     from elftools.elf.elffile import ELFFile
     from elftools.elf.segments import NoteSegment
 
-    def read() -> None:
-        for segment in ELFFile(BytesIO(elf.content)).iter_segments("PT_NOTE"):
-            if isinstance(segment, NoteSegment):
-                found.extend(segment.iter_notes())
-
-    found: list[Any] = []
-    Patience().ask(read, None)
-    return found
+    for segment in ELFFile(BytesIO(elf.content)).iter_segments("PT_NOTE"):
+        if isinstance(segment, NoteSegment):
+            yield from segment.iter_notes()
 
 
 def isa(elf: Elf) -> tuple[int, int]:

@@ -1,1 +1,1 @@
-"""Line numbers, and unwinding tables; these are read by pyelftools, which is imported at the first question."""
+"""Unwinding tables and line numbers, read by pyelftools, which is imported at the first question."""

@@ -16,7 +16,7 @@ CALLS = 20_000_000  # of Python functions: several seconds. A count, not a time:
 @cache
 def _load() -> None:
     """Uncounted: what is called to import the library is no question's, and counting makes it half as slow again."""
-    from elftools.dwarf import callframe, constants  # noqa: F401
+    from elftools.dwarf import callframe, constants, dwarfinfo, ranges  # noqa: F401
 
 
 class TooLong(Exception):

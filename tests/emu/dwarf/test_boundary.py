@@ -92,6 +92,30 @@ def test_mutated_tables_give_less_and_never_raise(program: bytes) -> None:
     assert answered > 10
 
 
+def test_a_header_that_counts_entries_without_content_is_given_up(program: bytes) -> None:
+    """DWARF 5: a list of 2^62 file names of no fields each is a loop that reads nothing."""
+    content = bytearray(program)
+    elf = Elf(bytes(content))
+    section = elf.section(".debug_line")
+    main = Symbols(elf).find("main")
+    assert section is not None
+    assert main is not None
+    at, found = section.offset, 0
+    while at + 20 < section.offset + section.size:
+        length = int.from_bytes(content[at : at + 4], "little")
+        version = int.from_bytes(content[at + 4 : at + 6], "little")
+        formats = at + (12 if version >= 5 else 10) + 6 + content[at + (12 if version >= 5 else 10) + 5] - 1
+        if version >= 5:
+            content[formats : formats + 10] = b"\0" + b"\xff" * 8 + b"\x3f"
+            found += 1
+        at += 4 + length
+    if not found:
+        pytest.skip("this compiler writes older DWARF")
+    tables = LineTables(Elf(bytes(content)))
+    tables._patience.left = 200_000
+    assert tables.find(main.value) is None
+
+
 def test_a_section_that_claims_more_than_the_file_has_is_not_believed(program: bytes) -> None:
     elf = Elf(program)
     main = Symbols(elf).find("main")
