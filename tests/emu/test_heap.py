@@ -180,11 +180,15 @@ GUESTS = [
     ("heap/misuses", "glibc", ("double-free",)),
     *(("heap/misuses", "musl", how) for how in ((), ("delete-of-malloc",), ("realloc-of-freed",), ("stack",))),
     ("heap/unreturned", "musl", ()),
+    *(("heap/medley", "musl", (seed,)) for seed in "1234"),
 ]
 all_guests = pytest.mark.parametrize(("name", "kind", "argv"), GUESTS)
 
 
 def rules_of(name: str) -> tuple[AllocRule, ...]:
+    if name == "heap/medley":
+        does = ("malloc", "free", "calloc", "realloc", "new", "delete")
+        return (*(parse_rule(f"m_{each}={each}") for each in does), parse_rule("m_also=free"))
     return pool_rules("pool_take", "pool_throw", "pool_nest") if name == "heap/unreturned" else ()
 
 
