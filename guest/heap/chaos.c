@@ -10,12 +10,12 @@ static uint32_t state;
 static uint32_t next(void) { return state = state * 1664525u + 1013904223u, state >> 8; }
 
 __attribute__((noinline)) void *c_malloc(size_t size) {
+    __asm__ volatile("" : : "r"(size)); /* or callers may pass anything */
     uint32_t how = next() % 40;
     if (how == 0) return NULL;
     if (how == 1) return (void *)(uintptr_t)((uint64_t)next() << 24);
     if (how == 2) return (char *)&how; /* on the stack */
     char *p = arena + next() % (PAGES * PAGE);
-    (void)size;
     return how < 30 ? (char *)((uintptr_t)p & -16ul) : p;
 }
 __attribute__((noinline)) void *c_calloc(size_t n, size_t size) { return c_malloc(n * size); }
@@ -32,11 +32,55 @@ __attribute__((noinline)) size_t c_usable(void *p) {
 }
 __attribute__((noinline)) void c_free(void *p) { __asm__ volatile("" : : "r"(p)); }
 
+/* So of pools: some hand out what c_malloc does, some are told of by no call, and what is in them may go at any time. */
+__attribute__((noinline)) void *p_malloc(void *pool, size_t size) {
+    __asm__ volatile("" : : "r"(pool));
+    return next() % 2 ? c_malloc(size) : arena + next() % 64 * 16;
+}
+__attribute__((noinline)) void *p_realloc(void *pool, void *old, size_t size) {
+    void *p = next() % 3 ? p_malloc(pool, size) : old;
+    __asm__ volatile("" : : "r"(p));
+    return p;
+}
+__attribute__((noinline)) void *p_hidden(size_t size) {
+    void *p = p_malloc(arena + next() % 8, size);
+    __asm__ volatile("" : : "r"(p));
+    return p;
+}
+__attribute__((noinline)) void p_free(void *p) { __asm__ volatile("" : : "r"(p)); }
+__attribute__((noinline)) void p_empty(void *pool) { __asm__ volatile("" : : "r"(pool)); }
+__attribute__((noinline)) void p_end(void *pool) {
+    p_empty(next() % 4 ? pool : arena + next() % 8);
+    __asm__ volatile("" : : "r"(pool));
+}
+
+static int pools(void) {
+    char *live[64] = {0};
+    for (int i = 0; i < 3000; i++) {
+        char **at = &live[next() % 64], *old = *at, *pool = next() % 3 ? arena + next() % 8 : live[next() % 64];
+        size_t size = next() % 300;
+        if (next() % 40 == 0) pool = arena + next() % 2000; /* many are used once */
+        switch (next() % 12) {
+        case 0: *at = c_malloc(size); break;
+        case 1: *at = c_realloc(old, size); break;
+        case 2: *at = p_hidden(size); break;
+        case 3:
+        case 4: *at = p_realloc(pool, old, size); break;
+        case 5: p_free(old), *at = next() % 2 ? old : NULL; break;
+        case 6: next() % 6 ? p_free(old) : p_empty(pool); break;
+        case 7: next() % 6 ? p_free(old) : p_end(pool); break;
+        default: *at = p_malloc(pool, size);
+        }
+    }
+    return 0;
+}
+
 int main(int argc, char **argv) {
     char *live[16] = {0};
     state = argc > 1 ? (uint32_t)atoi(argv[1]) : 1;
     arena = map_anon(PAGES * PAGE, PROT_READ | PROT_WRITE);
     for (int i = 0; i < 8 * PAGE; i += 3) arena[i] = (char)next(); /* of the rest no page is there */
+    if (argc > 2) return pools();
     for (int i = 0; i < 500; i++) {
         char **at = &live[next() % 16], *old = *at;
         size_t size = next() % 6 ? next() % 200 : next() % 50000;

@@ -18,6 +18,8 @@ from emu.sinks.folder import read
 from emu.trace.alloc_rules import parse_rule, parse_toml
 
 ARENAS = ("arena_alloc=malloc:rsi,rdi", "arena_reset=destroy:rdi", "arena_free=destroy:rdi,rdi")
+CHAOS = ("c_malloc=malloc", "c_realloc=realloc", "p_malloc=malloc:rsi,rdi", "p_realloc=realloc:rsi,rdx,rdi",
+         "p_hidden=malloc", "p_free=free", "p_empty=destroy:rdi", "p_end=destroy:rdi,rdi")  # fmt: skip
 natively = pytest.mark.parametrize("native", [True, False], ids=["native", "twin"])
 
 
@@ -104,6 +106,33 @@ def test_what_leaks_is_what_no_destroyed_heap_had(how: str, leaks: list[int], sw
     assert sorted(of_the_guest) == leaks
     assert heap.swept == swept
     assert ("blocks released with their pools" in render(heap)) == bool(swept)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "options", [{}, {"stack": 3, "strict": True}, {"memcheck": True}], ids=["plain", "strict", "memcheck"]
+)
+def test_hooks_and_twin_say_the_same_of_any_pools(options: dict[str, Any], seed: int) -> None:
+    """Blocks over each other, in pools that are blocks, that nobody opens and that end inside other calls."""
+    found = []
+    for native in (True, False):
+        kept = Kept()
+        told = HeapOptions(rules(*CHAOS), sinks=(kept,), **options)
+        run = emu.run(elf("heap/chaos"), (str(seed), "pools"), heap=told, native=native, **LIMITS)
+        assert run.returncode == 0
+        assert run.heap is not None
+        assert run.heap.swept > 200
+        found.append((kept.events.tobytes(), blocks_of(run.heap), run.heap.live_bytes, render(run.heap)))
+    assert [a == b for a, b in zip(*found, strict=True)] == [True] * 4
+    if not options:
+        short = emu.run(elf("heap/chaos"), (str(seed), "pools"), heap=HeapOptions(rules(*CHAOS)), **LIMITS).heap
+        assert short is not None
+        assert (blocks_of(short), short.live_bytes, render(short)) == found[0][1:]
+
+
+def blocks_of(heap: Heap) -> bytes:
+    blocks: bytes = heap._facts.blocks().tobytes()
+    return blocks
 
 
 @natively
