@@ -228,8 +228,10 @@ class MemoryChecker:
             return "use-after-free", f"{_bytes(inside)} inside {_block(below)}", below
         if past < 0:
             return "overflow", f"{_bytes(inside)} inside {_block(below)}, {_bytes(past + size)} past its end", below
-        if before < past:
+        if before < min(past, AFTER):
             return "underflow", f"{_bytes(before)} before {_block(above)}", above
+        if not freed and past - self._hooks.first_bad(va - past, past + 1) >= AFTER:
+            return "use-after-free", "in memory that was freed", None  # a block lies where a larger one began
         where = f"{_bytes(past) if past else 'just'} past the end of {_block(below)}"
         return ("use-after-free" if freed else "overflow"), where, below
 

@@ -123,6 +123,7 @@ int main(int argc, char **argv) {
     if (!strcmp(what, "unmapped")) p = make(1 << 20), drop(p), put(p + 100);
     if (!strcmp(what, "calloc")) p = calloc(5, 4), put(p + 20);
     if (!strcmp(what, "memalign") && posix_memalign((void **)&p, 64, 20) == 0) put(p + 21);
+    if (!strcmp(what, "split")) p = make(2000), make(10), drop(p), CHECK(make(30) == p), get(p + 500);
     if (!strcmp(what, "strlen-of-freed")) drop(p), measure(p);
     unusual(what, p);
     if (!strcmp(what, "memset")) fill(p, 1, 25);

@@ -63,6 +63,13 @@ BAD = [
 ]
 
 
+@pytest.mark.parametrize("native", [True, False], ids=["native", "twin"])
+def test_a_small_block_at_the_start_of_a_freed_one_does_not_hide_the_rest(native: bool) -> None:
+    (misuse,) = checked(elf("heap/accesses", "glibc"), ("split",), native=native)[1].misuse
+    assert (misuse.kind, misuse.allocated) == ("use-after-free", None)
+    assert misuse.text.endswith(", in memory that was freed")
+
+
 @pytest.mark.parametrize(("how", "kind", "words"), BAD)
 @pytest.mark.parametrize("libc", ["musl", "glibc"])
 def test_a_bad_access_is_told_where_it_happens(libc: str, how: str, kind: str, words: str) -> None:
