@@ -202,8 +202,8 @@ static void settle_last(void)
     const hp_function *does = &functions[e->function].does;
     if (made) {
         insert(e, does->family);
-        if (H.quick && !(e->flags & HP_INNER) && !mark(e->result, does->family))
-            mark_anew(e->result, does->family);
+        if (H.quick && !(e->flags & HP_INNER))
+            mark(e->result, does->family);
     }
     tell(e, does->verb < HP_SWEEP ? does->verb : HP_RELEASE);
 }

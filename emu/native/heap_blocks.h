@@ -119,7 +119,7 @@ static inline void release(hp_block *b, hp_event *e)
     }
     die(b, e->entry, e->site, e->stack, e->function);
     if (H.quick && !b->inner)
-        mark(b->pointer, 0);
+        try_mark(b->pointer, 0);
     if (mc_on)
         mc_gone(b->pointer, b->size);
 }

@@ -180,8 +180,8 @@ static int quickly(uint64_t address, uint64_t watch)
         if (!t && returns(address)) {
             note *n = Q.next++;
             n->end = now(), n->result = Q.registers[RAX];
-            if (allocates(Q.of) && n->result && !mark(n->result, Q.of->does.family))
-                mark_anew(n->result, Q.of->does.family);
+            if (allocates(Q.of) && n->result)
+                mark(n->result, Q.of->does.family);
             Q.of = NULL;
             if (Q.next == notes + NOTED - 1)
                 settle_notes();
@@ -218,7 +218,7 @@ static int run_return(uint32_t index)
     if (t) {
         note *n = Q.next;
         uint64_t result = Q.registers[RAX];
-        if (!returns(b->address) || n == notes + NOTED - 2 || (allocates(t) && !mark_aligned(result, t->does.family)))
+        if (!returns(b->address) || n == notes + NOTED - 2 || (allocates(t) && !try_mark(result, t->does.family)))
             return run_watched(index);
         n->end = now();
         n->result = result;
@@ -244,7 +244,7 @@ static inline __attribute__((always_inline)) int run_function(uint32_t index, in
     if (sp >> 12 != Q.page || sp & 7)
         return run_watched(index);
     memcpy(&ret, Q.bytes + (sp & (PAGE - 1)), 8);
-    if (near_sites[ret & 63].ret != ret || (releases && !take_aligned(argument, t->does.family)))
+    if (near_sites[ret & 63].ret != ret || (releases && !take_mark(argument, t->does.family)))
         return run_watched(index);
     begin(t, argument, sp, ret, near_sites[ret & 63].site);
     return run(b, index);
