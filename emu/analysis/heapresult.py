@@ -130,7 +130,7 @@ class Heap:
         self.events = fold.events
         self.allocations, self.frees, self.failed, self.inner = fold.allocations, fold.frees, fold.failed, fold.inner
         self.reallocs = fold.reallocs
-        self.swept = fold.swept  # blocks that were released with their pools
+        self.swept = fold.swept  # blocks that went with their pools
         self.allocated_bytes, self.freed_bytes = fold.allocated, fold.freed
         self.live_bytes, self.live_blocks = fold.live, fold.live_blocks
         self.peak: Peak = fold.peak

@@ -71,8 +71,7 @@ def _totals(heap: Heap) -> Iterator[tuple[str, str]]:
     others = _more(heap.reallocs, f"call{'s' * (heap.reallocs != 1)} of realloc") + _more(heap.failed, "failed")
     yield "allocations", f"{heap.allocations:,} of {heap.allocated_bytes:,} bytes{others}"
     inner = _more(heap.inner, f"call{'s' * (heap.inner != 1)} inside the allocator itself")
-    swept = _more(heap.swept, "blocks released with their pools")
-    yield "frees", f"{heap.frees:,}{_back(heap)}{swept}{inner}"
+    yield "frees", f"{heap.frees:,}{_back(heap)}{inner}"
     when = f" at instruction {heap.peak.instructions:,}" if heap.peak.bytes else ""
     near = heap.timeline.near(heap.peak.instructions) if heap.peak.bytes else None
     rss = f"; RSS {near.rss:,} at {near.instructions:,}" if near else ""
@@ -97,9 +96,12 @@ def _totals(heap: Heap) -> Iterator[tuple[str, str]]:
 
 
 def _back(heap: Heap) -> str:
-    """Frees may be of NULL, or misuse, and realloc gives blocks back, too."""
+    """Frees may be of NULL, or misuse, or of a pool with all its blocks, and realloc gives blocks back, too."""
     back = heap.allocations - heap.live_blocks
-    return f" calls; {back:,} block{'s' * (back != 1)} given back in all" if back != heap.frees else ""
+    if back == heap.frees and not heap.swept:
+        return ""
+    pooled = _more(heap.swept, "of them with their pools")
+    return f" call{'s' * (heap.frees != 1)}; {back:,} block{'s' * (back != 1)} given back in all{pooled}"
 
 
 def _promises(strict: Strictness) -> str:
