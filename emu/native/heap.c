@@ -24,6 +24,7 @@ typedef struct {
     uint64_t ret; /* where it was called from last, and the number of that */
     uint32_t site;
     uint32_t alike; /* index and one of the first function that does the same by size and pointer alone; 0: not so simple */
+    uint16_t number; /* its index */
     uint8_t argument; /* heap_quick.h knows its kind: the register of its size or pointer; QUICK_NONE: it does not */
 } traced;
 
@@ -548,7 +549,7 @@ EXPORT int hp_add(uint64_t address, const hp_function *function)
         return 0;
     functions = new;
     int told = function->pool >= 0 || function->verb >= HP_SWEEP; /* a pool */
-    functions[functions_used] = (traced){*function, 0, 0, 0, told ? QUICK_NONE : quick_argument(function)};
+    functions[functions_used] = (traced){*function, 0, 0, 0, (uint16_t)functions_used, told ? QUICK_NONE : quick_argument(function)};
     if (function->count < 0 && function->alignment < 0 && function->out < 0 && !told) {
         uint32_t first = 0;
         while (memcmp(&functions[first].does, function, sizeof *function))

@@ -65,7 +65,7 @@ static uint64_t made_in; /* the pool of the block that is inserted next; 0: none
 #include "heap_pools.h"
 
 /* The block that the call has made. */
-static inline __attribute__((always_inline)) void insert(hp_event *e, uint8_t family)
+static void insert(hp_event *e, uint8_t family)
 {
     hp_block *b = block_at(e->result);
     uint8_t inner = e->flags & HP_INNER;

@@ -56,27 +56,60 @@ static void begin_quick(void)
 
 static inline int allocates(const traced *t) { return t->does.verb == HP_ALLOCATE; }
 
-static inline void settle_one(const note *n)
+/* `insert` of a block whose address none has had, or one has that lives. How many bytes the latter had. */
+static __attribute__((noinline)) uint64_t insert_noted(const note *n, uint64_t size)
 {
-    const traced *t = n->of;
-    uint64_t cost = n->end - n->entry;
-    hp_event e = {.entry = n->entry, .cost = cost < UINT32_MAX ? (uint32_t)cost : UINT32_MAX, .site = n->site, .faults = n->faults,
-                  .syscalls = n->syscalls < UINT16_MAX ? (uint16_t)n->syscalls : UINT16_MAX,
-                  .function = (uint16_t)(t - functions), .kind = t->does.kind};
+    hp_event e = {.result = n->result, .size = size, .site = n->site, .function = n->of->number};
+    insert(&e, n->of->does.family);
+    H.totals->overlaps += e.flags != 0;
+    return e.freed;
+}
+
+static inline void settle_made(const note *n, hp_totals *t, uint64_t size)
+{
+    hp_block *b = home_of(n->result);
+    if (b->pointer == n->result && b->freed_at) {
+        *b = (hp_block){n->result, size, H.events, 0, n->site, 0, 0, 0, n->of->number, 0, n->of->does.family, 0, 1, 0, 0};
+        dead--;
+    } else
+        t->freed += insert_noted(n, size);
+    t->live_blocks++;
+}
+
+/* Returns the size of the block; 0 where there was no memory to keep it. */
+static inline uint64_t settle_gone(const note *n, hp_totals *t)
+{
+    hp_block *b = home_of(n->argument);
+    if (b->pointer != n->argument)
+        b = block_at(n->argument);
+    if (!lives(b))
+        return 0;
+    t->freed += b->size;
+    t->live_blocks--;
+    die(b, n->entry, n->site, 0, n->of->number);
+    return b->size;
+}
+
+/* What `insert`, `release` and `count` come to here. */
+static inline void settle_one(const note *n, hp_totals *t)
+{
+    uint64_t took = n->end - n->entry, size = 0;
+    uint32_t cost = took < UINT32_MAX ? (uint32_t)took : UINT32_MAX;
     H.events++;
-    if (allocates(t)) {
-        e.size = n->argument, e.result = n->result;
-        if (e.result)
-            insert(&e, t->does.family);
-        count(&e, HP_ALLOCATE, e.flags);
+    t->calls[n->of->does.kind]++;
+    if (!allocates(n->of)) {
+        if (n->argument)
+            size = settle_gone(n, t);
+        count_taken(t, 1, size_class(size), cost, n->faults, n->syscalls);
         return;
     }
-    hp_block *b = block_at(n->argument);
-    if (n->argument && lives(b)) { /* else there was no memory for it */
-        e.pointer = n->argument, e.born = b->born, e.freed = b->size;
-        die(b, e.entry, e.site, 0, e.function);
-    }
-    count(&e, HP_RELEASE, 0);
+    if (n->result) {
+        size = possible(n->argument);
+        settle_made(n, t, size);
+        count_made(t, size, size_class(size), n->site, n->entry + cost);
+    } else
+        t->failed += n->argument != 0;
+    count_taken(t, 0, size_class(size), cost, n->faults, n->syscalls);
 }
 
 static __attribute__((noinline)) void settle_notes(void)
@@ -84,7 +117,7 @@ static __attribute__((noinline)) void settle_notes(void)
     const note *end = Q.next;
     note under_way = *end;
     for (const note *n = notes; n < end; n++)
-        settle_one(n);
+        settle_one(n, H.totals);
     *(Q.next = notes) = under_way;
 }
 
@@ -98,7 +131,7 @@ static __attribute__((noinline)) int ready(void)
     if (Q.of) {
         uint64_t in = until_now - Q.faults + Q.next->faults, calls = S->syscalls - Q.syscalls + Q.next->syscalls;
         Q.next->faults = in < UINT32_MAX ? (uint32_t)in : UINT32_MAX;
-        Q.next->syscalls = calls < UINT32_MAX ? (uint32_t)calls : UINT32_MAX;
+        Q.next->syscalls = calls < UINT16_MAX ? (uint32_t)calls : UINT16_MAX;
     }
     Q.faults = until_now, Q.syscalls = S->syscalls, Q.entries = S->entries, Q.page = ALL, Q.registers = H.registers;
     return 1;
@@ -223,7 +256,7 @@ static int run_return(uint32_t index)
         n->end = now();
         n->result = result;
         if (allocates(t))
-            __builtin_prefetch(home_of(result), 1); /* there when it is settled */
+            __builtin_prefetch(home_of(result), 1);
         Q.next = n + 1;
         Q.of = NULL;
     }
@@ -247,6 +280,8 @@ static inline __attribute__((always_inline)) int run_function(uint32_t index, in
     if (near_sites[ret & 63].ret != ret || (releases && !take_mark(argument, t->does.family)))
         return run_watched(index);
     begin(t, argument, sp, ret, near_sites[ret & 63].site);
+    if (releases)
+        __builtin_prefetch(home_of(argument), 1); /* there when it is settled */
     return run(b, index);
 }
 

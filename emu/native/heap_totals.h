@@ -29,12 +29,8 @@ static int grow_dear(void)
     return 1;
 }
 
-static void count_cost(unsigned group, unsigned class, uint32_t cost)
+static __attribute__((noinline)) void count_dear(unsigned group, unsigned class, uint32_t cost)
 {
-    if (cost < HP_SMALL) {
-        H.totals->costs[group][class][cost]++;
-        return;
-    }
     uint64_t key = (uint64_t)cost | (uint64_t)class << 32 | (uint64_t)group << 40 | 1ull << 63;
     uint64_t *at = dear_slot(key);
     if (!at[0]) {
@@ -63,6 +59,34 @@ static void count_place(uint64_t place, uint64_t size)
     H.places[2 * place + 1] += size;
 }
 
+/* A block was made of `size` bytes, by a call that was done at instruction `at`. */
+static inline void count_made(hp_totals *t, uint64_t size, unsigned class, uint64_t place, uint64_t at)
+{
+    t->allocated += size;
+    t->sizes[class]++;
+    count_place(place, size);
+    int64_t live = (int64_t)(t->allocated - t->freed);
+    if (live > t->peak) {
+        t->peak = live;
+        t->peak_blocks = t->live_blocks;
+        t->peak_event = H.events;
+        t->peak_instructions = at;
+    }
+}
+
+/* What a call took that has returned. */
+static inline void count_taken(hp_totals *t, unsigned group, unsigned class, uint32_t cost, uint32_t faults, uint32_t syscalls)
+{
+    if (faults | syscalls) {
+        t->faults[group] += faults;
+        t->syscalls[group] += syscalls;
+    }
+    if (cost < HP_SMALL)
+        t->costs[group][class][cost]++;
+    else
+        count_dear(group, class, cost);
+}
+
 static inline __attribute__((always_inline)) void count(const hp_event *e, unsigned verb, unsigned flags)
 {
     hp_totals *t = H.totals;
@@ -81,25 +105,10 @@ static inline __attribute__((always_inline)) void count(const hp_event *e, unsig
     unsigned wanted = verb <= HP_RESIZE, made = wanted && e->result, class = size_class(made ? size : e->freed);
     t->freed += e->freed;
     t->live_blocks += (int)made - (e->born != 0);
-    if (made) {
-        t->allocated += size;
-        t->sizes[class]++;
-        count_place(H.stack_depth ? e->stack : e->site, size);
-        int64_t live = (int64_t)(t->allocated - t->freed);
-        if (live > t->peak) {
-            t->peak = live;
-            t->peak_blocks = t->live_blocks;
-            t->peak_event = H.events;
-            t->peak_instructions = e->entry + e->cost;
-        }
-    } else
+    if (made)
+        count_made(t, size, class, H.stack_depth ? e->stack : e->site, e->entry + e->cost);
+    else
         t->failed += wanted && returned && e->size;
-    if (returned && verb <= HP_RELEASE) {
-        unsigned group = !wanted;
-        if (e->faults | e->syscalls) {
-            t->faults[group] += e->faults;
-            t->syscalls[group] += e->syscalls;
-        }
-        count_cost(group, class, e->cost);
-    }
+    if (returned && verb <= HP_RELEASE)
+        count_taken(t, !wanted, class, e->cost, e->faults, e->syscalls);
 }

@@ -124,7 +124,7 @@ def test_a_plain_run_imports_nothing_of_the_heap() -> None:
 
 
 NOT_ASKED_FOR = (
-    "numpy", "pyarrow", "rich", "capstone", "elftools", "dataclasses", "inspect", "difflib", "json", "tomllib",
+    "numpy", "pyarrow", "rich", "capstone", "elftools.elf", "difflib", "json", "tomllib",
     "emu.sinks.arrow", "emu.trace.alloc_library", "emu.trace.memcheck", "emu.trace.strict", "emu.analysis.ends",
     "emu.analysis.misuse", "emu.analysis.strict", "emu.unwind", "emu.flow", "emu.dwarf.frames", "emu.allocators",
 )  # fmt: skip
