@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-POINTS, EVERY = 64, 1 << 14  # samples that are kept; instructions between two of the first
+POINTS, EVERY = 32, 1 << 14  # samples that are kept, each a stop of the CPU; instructions between two of the first
 
 
 class Sample(NamedTuple):
