@@ -40,8 +40,7 @@ int main(void) {
     strsignal(999);
     FILE *mounts = setmntent("/proc/self/mounts", "r");
     if (mounts) getmntent(mounts), endmntent(mounts);
-    fputws(L"wide\n", stderr);
     forget();
-    puts("kept");
+    fputws(L"kept\n", stdout);
     return 0;
 }
