@@ -21,8 +21,6 @@ typedef struct {
 
 typedef struct {
     hp_function does;
-    uint64_t ret; /* where it was called from last, and the number of that */
-    uint32_t site;
     uint32_t alike; /* index and one of the first function that does the same by size and pointer alone; 0: not so simple */
     uint16_t number; /* its index */
     uint8_t argument; /* heap_quick.h knows its kind: the register of its size or pointer; QUICK_NONE: it does not */
@@ -168,6 +166,26 @@ static uint32_t site_of(uint64_t ret)
     w->site = (uint32_t)H.sites_used++;
     hs_watch(ret);
     return w->site;
+}
+
+/* The last ones, by the low bits of their address. */
+static struct {
+    uint64_t ret;
+    uint32_t site;
+} near_sites[64];
+
+static void forget_near_sites(void)
+{
+    memset(near_sites, 0, sizeof near_sites);
+    near_sites[0].ret = 1; /* 0 is an address that belongs there */
+}
+
+static inline uint32_t near_site(uint64_t ret)
+{
+    uint32_t slot = ret & 63;
+    if (near_sites[slot].ret != ret)
+        near_sites[slot].site = site_of(near_sites[slot].ret = ret);
+    return near_sites[slot].site;
 }
 
 #include "heap_marks.h"
@@ -389,8 +407,7 @@ static void choose(uint64_t key);
 
 static __attribute__((noinline)) void entered(uint32_t function, uint64_t sp)
 {
-    traced *t = &functions[function];
-    const hp_function *does = &t->does;
+    const hp_function *does = &functions[function].does;
     if (does->verb == HP_CHOOSE) {
         choose(argument(does->pool));
         return;
@@ -408,8 +425,6 @@ static __attribute__((noinline)) void entered(uint32_t function, uint64_t sp)
         H.lost++;
         return;
     }
-    if (ret != t->ret || !t->site)
-        t->site = site_of(t->ret = ret);
     frame *f = &T->frames[T->depth];
     uint16_t flags = !T->depth ? 0 : f[-1].sp == sp ? HP_INNER | HP_TAIL : HP_INNER;
     uint64_t size = does->size >= 0 ? argument(does->size) : 0;
@@ -422,7 +437,7 @@ static __attribute__((noinline)) void entered(uint32_t function, uint64_t sp)
     f->syscalls = S->syscalls;
     f->out = does->out >= 0 ? argument(does->out) : 0;
     f->pool = does->pool >= 0 ? argument(does->pool) : 0;
-    f->event = (hp_event){.entry = now(), .size = size, .pointer = pointer, .site = (uint32_t)t->site, .tid = H.tid,
+    f->event = (hp_event){.entry = now(), .size = size, .pointer = pointer, .site = near_site(ret), .tid = H.tid,
                           .alignment = does->alignment >= 0 ? alignment_of(does) : 0, .function = (uint16_t)function, .kind = does->kind,
                           .depth = (uint8_t)T->depth, .flags = flags};
     T->depth++;
@@ -514,6 +529,7 @@ static void discard(void)
     forget_marks();
     threads_used = functions_used = watches_used = 0;
     last = NULL, region = ALL, made_in = 0;
+    forget_near_sites();
     begin_quick();
     threads = NULL, T = NULL, functions = NULL, watches = NULL, blocks_memory = NULL, rule_map = stack_map = NULL;
     memset(&H, 0, sizeof H);
@@ -549,7 +565,7 @@ EXPORT int hp_add(uint64_t address, const hp_function *function)
         return 0;
     functions = new;
     int told = function->pool >= 0 || function->verb >= HP_SWEEP; /* a pool */
-    functions[functions_used] = (traced){*function, 0, 0, 0, (uint16_t)functions_used, told ? QUICK_NONE : quick_argument(function)};
+    functions[functions_used] = (traced){*function, 0, (uint16_t)functions_used, told ? QUICK_NONE : quick_argument(function)};
     if (function->count < 0 && function->alignment < 0 && function->out < 0 && !told) {
         uint32_t first = 0;
         while (memcmp(&functions[first].does, function, sizeof *function))

@@ -41,16 +41,9 @@ static struct {
     uint64_t faults, syscalls; /* up to now */
 } Q;
 
-static struct { /* sites that calls came from, by the low bits of their return address */
-    uint64_t ret;
-    uint32_t site;
-} near_sites[64];
-
 static void begin_quick(void)
 {
     Q.of = NULL, Q.entries = Q.page = ALL, Q.next = notes;
-    memset(near_sites, 0, sizeof near_sites);
-    near_sites[0].ret = 1; /* 0 is an address that belongs there */
 }
 
 /* --- what is settled later --- */
@@ -149,7 +142,7 @@ static __attribute__((noinline, cold)) void lengthen(void)
         frame *f = &T->frames[0];
         f->sp = Q.sp, f->ret = Q.ret, f->faults = Q.faults - n->faults, f->syscalls = Q.syscalls - n->syscalls, f->out = 0;
         *e = (hp_event){.entry = n->entry, .size = allocates(of) ? n->argument : 0, .pointer = allocates(of) ? 0 : n->argument,
-                        .site = n->site, .tid = (uint32_t)T->tid, .function = (uint16_t)(of - functions), .kind = of->does.kind};
+                        .site = n->site, .tid = (uint32_t)T->tid, .function = of->number, .kind = of->does.kind};
         Q.of = NULL;
         T->depth = 1;
     }
@@ -188,9 +181,7 @@ static int begin_anywhere(const traced *t)
     uint64_t sp = Q.registers[RSP], argument = Q.registers[t->argument], ret;
     if (!top(sp, &ret) || (!allocates(t) && argument && !take_mark(argument, t->does.family)))
         return 0;
-    uint32_t site = site_of(ret), slot = ret & 63;
-    near_sites[slot].ret = ret, near_sites[slot].site = site;
-    begin(t, argument, sp, ret, site);
+    begin(t, argument, sp, ret, near_site(ret));
     return 1;
 }
 
