@@ -5,8 +5,8 @@ leaves out what is not, as `readelf` does. Source: the System V ABI, "Object Fil
 
 It reads the tables that every traced run and every report asks for before anything else, in one struct call a table:
 2.5 us a symbol, where pyelftools takes 40 (4 s for the 100,000 of a large static program) and 70 ms to be imported.
-emu/dwarf reads line tables, for the same reason. Whatever else an ELF file holds (notes, unwinding tables) is left to
-pyelftools, which is asked only where this reader found the section headers sound.
+Whatever else an ELF file holds (notes, unwinding tables, DWARF) is left to pyelftools, which is asked only where this
+reader found the section headers sound.
 """
 
 from __future__ import annotations

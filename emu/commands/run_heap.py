@@ -129,8 +129,9 @@ def options_of(options: argparse.Namespace) -> HeapOptions | None:
 
 def _suppressions(path: str) -> tuple[Suppression, ...]:
     from emu.analysis.suppressions import parse
+    from emu.trace.alloc_rules import read
 
-    return parse(_read("--suppressions", path), path)
+    return parse(read("--suppressions", path), path)
 
 
 def _exit_code(text: str) -> int:
@@ -139,16 +140,6 @@ def _exit_code(text: str) -> int:
             f"{text!r}: an exit code is 0 to 255; before a program write --error-exitcode={ERROR_CODE}"
         )
     return int(text)
-
-
-def _read(option: str, path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except OSError as error:
-        raise Refusal(f"{option} {path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise Refusal(f"{option} {path}: not UTF-8 text: {error}") from None
 
 
 def report(run: Run, why: bool = False) -> None:

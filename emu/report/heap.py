@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from emu.analysis.heap import Cost
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from emu.analysis.suppressions import Suppressed
     from emu.analysis.timeline import Timeline
 
+T = TypeVar("T")
 SHOWN = 10  # leaks and sites
 ROWS = 12  # moments
 
@@ -46,11 +47,7 @@ def _misuses(heap: Heap) -> Iterator[str]:
         return
     from emu.analysis.misuse import lines
 
-    for misuse in heap.misuse:
-        yield ""
-        yield from lines(misuse)
-    if heap.misuse_count > len(heap.misuse):
-        yield f"… and {heap.misuse_count - len(heap.misuse):,} more misuses"
+    yield from _findings(heap.misuse, lines, heap.misuse_count, "misuses")
 
 
 def _violations(strict: Strictness | None) -> Iterator[str]:
@@ -58,11 +55,16 @@ def _violations(strict: Strictness | None) -> Iterator[str]:
         return
     from emu.analysis.strict import lines
 
-    for violation in strict.violations:
+    yield from _findings(strict.violations, lines, strict.count, "broken promises")
+
+
+def _findings(found: Sequence[T], lines: Callable[[T], Iterable[str]], count: int, what: str) -> Iterator[str]:
+    """Those that were kept, and how many more of the `count` there were."""
+    for each in found:
         yield ""
-        yield from lines(violation)
-    if strict.count > len(strict.violations):
-        yield f"… and {strict.count - len(strict.violations):,} more broken promises"
+        yield from lines(each)
+    if count > len(found):
+        yield f"… and {count - len(found):,} more {what}"
 
 
 def _totals(heap: Heap) -> Iterator[tuple[str, str]]:

@@ -47,7 +47,7 @@ class Told(NamedTuple):
 def told(alloc: str | Iterable[str], files: Paths, libraries: Paths) -> Told:
     """Rules as after --alloc, TOML files as after --alloc-file, libraries as after --alloc-from: one or several. Raises
     RuleError."""
-    from_files = [parse_toml(_read(path), path) for path in paths(files)]
+    from_files = [parse_toml(read("--alloc-file", path), path) for path in paths(files)]
     rules = [parse_rule(text) for text in ((alloc,) if isinstance(alloc, str) else alloc)]
     return Told(
         (*rules, *(rule for each in from_files for rule in each.rules)),
@@ -61,14 +61,15 @@ def paths(given: Paths, folder: str = "") -> tuple[str, ...]:
     return tuple(os.path.join(folder, path) for path in several)
 
 
-def _read(path: str) -> str:
+def read(option: str, path: str) -> str:
+    """The text of the file after `option`. Raises RuleError."""
     try:
         with open(path, encoding="utf-8") as file:
             return file.read()
     except OSError as error:
-        raise RuleError(f"--alloc-file {path}: {error.strerror or error}") from None
+        raise RuleError(f"{option} {path}: {error.strerror or error}") from None
     except ValueError as error:
-        raise RuleError(f"--alloc-file {path}: not UTF-8 text: {error}") from None
+        raise RuleError(f"{option} {path}: not UTF-8 text: {error}") from None
 
 
 def parse_rule(text: str) -> AllocRule:
